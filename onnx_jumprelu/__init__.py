@@ -1,0 +1,85 @@
+"""Retrofit trained ONNX classifiers with JumpReLU, and say honestly what that is worth.
+
+Public names are loaded when they are first used: importing the package imports neither onnx nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from onnx_jumprelu.version import __version__
+
+if TYPE_CHECKING:
+    from onnx_jumprelu.errors import (
+        DataError,
+        JumpReLUError,
+        ModelFileError,
+        OptionError,
+        PatchError,
+        ProvenanceError,
+    )
+    from onnx_jumprelu.rewrite.activations import ActivationSite
+    from onnx_jumprelu.rewrite.files import (
+        FileOptions,
+        PatchedFile,
+        RevertedFile,
+        patch_file,
+        patch_files,
+        revert_file,
+    )
+    from onnx_jumprelu.rewrite.options import PatchOptions
+    from onnx_jumprelu.rewrite.patch import PatchResult, SiteJump, SkippedSite, find_activations, patch_model
+    from onnx_jumprelu.rewrite.recipe import Recipe
+    from onnx_jumprelu.rewrite.revert import revert_model
+    from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
+
+_HOMES = {
+    "errors": ("DataError", "JumpReLUError", "ModelFileError", "OptionError", "PatchError", "ProvenanceError"),
+    "rewrite.activations": ("ActivationSite",),
+    "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
+    "rewrite.options": ("PatchOptions",),
+    "rewrite.patch": ("PatchResult", "SiteJump", "SkippedSite", "find_activations", "patch_model"),
+    "rewrite.recipe": ("Recipe",),
+    "rewrite.revert": ("revert_model",),
+    "verification.verify": ("Check", "VerifyReport", "verify"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ActivationSite",
+    "Check",
+    "DataError",
+    "FileOptions",
+    "JumpReLUError",
+    "ModelFileError",
+    "OptionError",
+    "PatchError",
+    "PatchOptions",
+    "PatchResult",
+    "PatchedFile",
+    "ProvenanceError",
+    "Recipe",
+    "RevertedFile",
+    "SiteJump",
+    "SkippedSite",
+    "VerifyReport",
+    "__version__",
+    "find_activations",
+    "patch_file",
+    "patch_files",
+    "patch_model",
+    "revert_file",
+    "revert_model",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,91 @@
+"""Running models: onnxruntime where it has the kernels, onnx's reference evaluator where it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from onnx import ModelProto
+
+from onnx_jumprelu.errors import JumpReLUError
+from onnx_jumprelu.graph import Array
+
+QUIET = 4  # onnxruntime's severity "fatal": what matters comes back as an exception
+Feeds = Mapping[str, Array]
+
+
+class RunError(JumpReLUError):
+    """A model that cannot be loaded or run."""
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    def run(self, outputs: Sequence[str] | None, feeds: Feeds) -> list[Array]:
+        """Values of the named outputs, all of them by default.
+
+        Raises:
+            RunError: the model cannot be run on these inputs.
+        """
+        ...
+
+
+class OrtRunner:
+    """A model in an onnxruntime session on the CPU."""
+
+    def __init__(self, model: ModelProto, folder: Path | None = None, *, optimize: bool = False) -> None:
+        """Load a model; `folder` holds its external weights. Raises RunError where onnxruntime cannot."""
+        import onnxruntime as ort  # noqa: PLC0415 - slow to import, needed only here
+
+        options = ort.SessionOptions()
+        options.log_severity_level = QUIET
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        if folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        try:
+            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise RunError(one_line(error)) from error
+
+    def run(self, outputs: Sequence[str] | None, feeds: Feeds) -> list[Array]:
+        """See `Runner.run`."""
+        try:
+            values: list[Any] = self._session.run(None if outputs is None else list(outputs), dict(feeds))
+        except Exception as error:
+            raise RunError(one_line(error)) from error
+        return values
+
+
+class ReferenceRunner:
+    """A model in onnx's reference evaluator: slow, in NumPy, with every element type."""
+
+    def __init__(self, model: ModelProto, folder: Path | None = None) -> None:
+        """Load a model; `folder` holds its external weights. Raises RunError where the evaluator cannot."""
+        from onnx.external_data_helper import load_external_data_for_model  # noqa: PLC0415
+        from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, rarely needed
+
+        whole = ModelProto()
+        whole.CopyFrom(model)
+        try:
+            if folder is not None:
+                load_external_data_for_model(whole, str(folder))
+            self._evaluator = ReferenceEvaluator(whole)
+        except Exception as error:
+            raise RunError(one_line(error)) from error
+
+    def run(self, outputs: Sequence[str] | None, feeds: Feeds) -> list[Array]:
+        """See `Runner.run`."""
+        try:
+            with np.errstate(all="ignore"):
+                values: Any = self._evaluator.run(None if outputs is None else list(outputs), dict(feeds))
+        except Exception as error:
+            raise RunError(one_line(error)) from error
+        return [np.asarray(value) for value in values]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
