@@ -1,0 +1,1 @@
+"""The retrofit: find rectifiers, rewrite them, record what was done, undo it."""

@@ -1,0 +1,303 @@
+"""Patching and reverting files, one or many."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError
+from onnx_jumprelu.model_io import ExternalDataMode, ModelFile, check_target, load, staged
+from onnx_jumprelu.rewrite.activations import ActivationSite
+from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
+from onnx_jumprelu.rewrite.provenance import read_provenance
+from onnx_jumprelu.rewrite.revert import revert_in_place
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from onnx_jumprelu.rewrite.options import PatchKeywords
+
+SUFFIX = ".jumprelu.onnx"
+# Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
+Check = Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True)
+class PatchedFile(PatchSummary):
+    """What became of one input file.
+
+    Attributes:
+        input: The file that was read.
+        output: The file that was written; None where nothing was.
+        error: Why nothing was written, in one line; None where all is well.
+    """
+
+    input: Path
+    output: Path | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RevertedFile:
+    """What became of one patched file.
+
+    Attributes:
+        input: The file that was read.
+        output: The file that was written.
+        identical: Whether the output has the very bytes of the file that was patched (by SHA-256).
+    """
+
+    input: Path
+    output: Path
+    identical: bool
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to write.
+
+    Attributes:
+        in_place: Replace the input.
+        external_data: How external weights get to an output in another folder: `copy` or `link` (a hard link).
+        dry_run: Do everything but write.
+        check: Called with the input and the finished file before that takes its place; an exception stops it.
+    """
+
+    in_place: bool = False
+    external_data: ExternalDataMode = "copy"
+    dry_run: bool = False
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One file to patch, complete with its options, so that any process can do it."""
+
+    source: Path
+    target: Path
+    options: PatchOptions
+    files: FileOptions
+    # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
+    keep_weights: bool = False
+
+
+def find_in_file(file: ModelFile) -> list[ActivationSite]:
+    """`find_activations` on a model file; what goes wrong names the file."""
+    with _naming(file.path):
+        return find_activations(file.model)
+
+
+def default_output(path: Path, out_dir: Path | None = None) -> Path:
+    """`model.onnx` becomes `model.jumprelu.onnx`, beside it or in another folder; patched names stay as they are."""
+    name = path.name if path.name.endswith(SUFFIX) else path.name.removesuffix(".onnx") + SUFFIX
+    return (out_dir or path.parent) / name
+
+
+def patch_file(
+    source: str | Path,
+    output: str | Path | None = None,
+    jump: float | None = None,
+    *,
+    files: FileOptions | None = None,
+    **options: Unpack[PatchKeywords],
+) -> PatchedFile:
+    """Patch one file; the output is written whole or not at all.
+
+    Args:
+        source: The model.
+        output: Where to write; `MODEL.jumprelu.onnx` beside the input by default.
+        jump: One jump for all sites, in units of the pre-activations, at least 0.
+        files: How to write.
+        **options: See `PatchOptions`.
+
+    Raises:
+        ModelFileError: the input cannot be used or the output cannot be written; the message names the file.
+        OptionError, PatchError, ProvenanceError: as `patch_model`, the message naming the file.
+    """
+    files = files or FileOptions()
+    source = Path(source)
+    if files.in_place and output is not None:
+        raise OptionError("in_place replaces the input; leave out the output")
+    target = source if files.in_place else Path(output or default_output(source))
+    return _patch(_Job(source, target, PatchOptions(jump=jump, **options), files))
+
+
+def _patch(job: _Job) -> PatchedFile:
+    original = load(job.source)
+    if not job.files.dry_run:
+        check_target(job.target, original, in_place=job.files.in_place)
+    with _naming(job.source):
+        summary = patch_in_place(original.model, job.options, original.sha256)
+    if not job.files.dry_run:
+        with staged(
+            original.model, job.target, original, mode=job.files.external_data, keep_weights=job.keep_weights
+        ) as finished:
+            if job.files.check is not None:
+                job.files.check(job.source, finished)
+    output = None if job.files.dry_run else job.target
+    return PatchedFile(**vars(summary), input=job.source, output=output)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what went wrong with its model."""
+    try:
+        yield
+    except JumpReLUError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def patch_files(
+    sources: Iterable[str | Path],
+    out_dir: str | Path | None = None,
+    jump: float | None = None,
+    *,
+    executor: Executor | None = None,
+    files: FileOptions | None = None,
+    on_done: Callable[[PatchedFile], None] | None = None,
+    **options: Unpack[PatchKeywords],
+) -> list[PatchedFile]:
+    """Patch many files; one that cannot be patched fails alone and says why in its result.
+
+    Args:
+        sources: The models.
+        out_dir: Folder for the outputs, made where it is missing; beside each input by default.
+        jump: One jump for all sites, in units of the pre-activations, at least 0.
+        executor: Any `concurrent.futures` executor; without one the files are patched one after the other.
+        files: How to write.
+        on_done: Called with each result as it comes, in the calling thread.
+        **options: See `PatchOptions`.
+
+    Returns:
+        One result per source, in the order of the sources.
+
+    Raises:
+        OptionError: options out of range, or two sources that would be written to the same output.
+    """
+    files = files or FileOptions()
+    chosen = PatchOptions(jump=jump, **options)
+    folder = None if out_dir is None else Path(out_dir)
+    paths = [Path(source) for source in sources]
+    jobs = [
+        _Job(path, path if files.in_place else default_output(path, folder), chosen, files, keep_weights=True)
+        for path in paths
+    ]
+    _check_distinct(jobs)
+    if folder is not None and not files.dry_run:
+        make_folder(folder)
+    results: dict[int, PatchedFile] = {}
+    for index, result in _run(jobs, executor):
+        results[index] = result
+        if on_done is not None:
+            on_done(result)
+    return [results[index] for index in range(len(jobs))]
+
+
+def _check_distinct(jobs: list[_Job]) -> None:
+    sources: dict[Path, Path] = {}
+    for job in jobs:
+        other = sources.setdefault(job.target.resolve(), job.source)
+        if other is not job.source:
+            raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them apart")
+
+
+def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, PatchedFile]]:
+    """Results as they come, each with its job's index."""
+    if executor is None:
+        for index, job in enumerate(jobs):
+            yield index, _attempt(job)
+        return
+    futures: dict[Future[PatchedFile], int] = {executor.submit(_attempt, job): index for index, job in enumerate(jobs)}
+    for future in as_completed(futures):
+        index = futures[future]
+        error = future.exception()  # the executor's own: a worker died
+        yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
+
+
+def _attempt(job: _Job) -> PatchedFile:
+    try:
+        return _patch(job)
+    except JumpReLUError as error:
+        return _failed(job, str(error))
+    except Exception as error:  # noqa: BLE001 - one bad model must not stop the others
+        return _failed(job, f"{job.source}: unexpected {type(error).__name__}: {error}")
+
+
+def _failed(job: _Job, error: str) -> PatchedFile:
+    return PatchedFile("", (), (), repatched=False, input=job.source, output=None, error=" ".join(error.split()))
+
+
+def revert_file(
+    source: str | Path, output: str | Path | None = None, *, files: FileOptions | None = None
+) -> RevertedFile:
+    """Write the original of a patched file; whole or not at all.
+
+    Args:
+        source: The patched model.
+        output: Where to write; `MODEL.reverted.onnx` beside the input by default.
+        files: How to write.
+
+    Raises:
+        ModelFileError: the input cannot be used or the output cannot be written.
+        ProvenanceError: the model carries no record of a patch, or its sites were changed since.
+    """
+    files = files or FileOptions()
+    source = Path(source)
+    if files.in_place and output is not None:
+        raise OptionError("in_place replaces the input; leave out the output")
+    target = source if files.in_place else Path(output or default_reverted(source))
+    patched = load(source)
+    check_target(target, patched, in_place=files.in_place)
+    with _naming(source):
+        recorded = read_provenance(patched.model).input_sha256
+        revert_in_place(patched.model)
+    with staged(patched.model, target, patched, mode=files.external_data) as finished:
+        identical = hashlib.sha256(finished.read_bytes()).hexdigest() == recorded
+    return RevertedFile(source, target, identical)
+
+
+def default_reverted(path: Path) -> Path:
+    """`model.jumprelu.onnx` becomes `model.reverted.onnx`, beside it."""
+    return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + ".reverted.onnx")
+
+
+def expand(arguments: Iterable[str | Path]) -> list[Path]:
+    """The model files that paths, globs and folders name, each once, in a stable order.
+
+    A folder stands for every `.onnx` file below it that is not an output of this tool (`*.jumprelu.onnx`).
+
+    Raises:
+        ModelFileError: a glob or a folder holds no model.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            matches = sorted(entry for entry in path.rglob("*.onnx") if not entry.name.endswith(SUFFIX))
+        elif not path.exists() and has_magic(str(argument)):
+            matches = sorted(Path(match) for match in glob(str(argument), recursive=True))  # noqa: PTH207 - takes absolute patterns
+        else:
+            matches = [path]
+        if not matches:
+            raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for outputs where it is missing.
+
+    Raises:
+        ModelFileError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be made a folder ({error.strerror})") from error

@@ -1,0 +1,324 @@
+"""The retrofit: match, choose, lower, record.
+
+Only node lists change (and, where asked for, graph inputs with defaults and model-local functions); weights are never
+decoded, copied or re-encoded. The same model and options give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
+
+from onnx_jumprelu.errors import OptionError, PatchError
+from onnx_jumprelu.graph import (
+    FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
+    FreshNames,
+    GraphBuilder,
+    Scope,
+    main_opset,
+    scalar,
+)
+from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
+from onnx_jumprelu.rewrite.lowerings import DOMAIN, LOWERINGS, JumpSite, choose, function_body, rounded
+from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
+from onnx_jumprelu.rewrite.revert import revert_in_place
+from onnx_jumprelu.version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from onnx_jumprelu.rewrite.options import PatchKeywords
+
+
+@dataclass(frozen=True)
+class SiteJump:
+    """A patched site and the jump that it was given."""
+
+    name: str
+    jump: float
+
+
+@dataclass(frozen=True)
+class SkippedSite:
+    """A site that stays as it was, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PatchSummary:
+    """What a patch did.
+
+    Attributes:
+        lowering: The lowerings in use, joined by commas.
+        sites: The sites rewritten.
+        skipped: The sites left as they were.
+        repatched: Whether the model was patched before, so that new jumps replaced old ones.
+    """
+
+    lowering: str
+    sites: tuple[SiteJump, ...]
+    skipped: tuple[SkippedSite, ...]
+    repatched: bool
+
+
+@dataclass(frozen=True)
+class PatchResult(PatchSummary):
+    """A patched model, and what was done to it."""
+
+    model: ModelProto
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A site that will be rewritten."""
+
+    found: Found
+    jump: float
+    lowering: str
+    target: JumpSite
+
+
+@dataclass
+class _Edits:
+    """What the rewrite adds to a model, as `revert` must know it."""
+
+    names: FreshNames
+    builders: dict[str, GraphBuilder] = field(default_factory=dict)
+    insertions: dict[str, list[tuple[int, list[NodeProto]]]] = field(default_factory=dict)
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sites: list[PatchedSite] = field(default_factory=list)
+
+
+def find_activations(model: ModelProto) -> list[ActivationSite]:
+    """Every rectifier of a model, and every look-alike with the reason why it is not patched, in the file's order.
+
+    For a patched model these are the sites of the original, each with the jump now in force. The model is not changed.
+
+    Raises:
+        ProvenanceError: the model was patched and its graph changed afterwards.
+    """
+    if not is_patched(model):
+        return [found.site for found in find(model)]
+    jumps = {site.name: site.jump for site in read_provenance(model).sites}
+    original = _copy(model)
+    revert_in_place(original)
+    return [replace(found.site, jump=jumps.get(found.site.name)) for found in find(original)]
+
+
+def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[PatchKeywords]) -> PatchResult:
+    """Rewrite the ReLUs of a model into JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).
+
+    A model that was patched before gets new jumps, as if its original were patched.
+
+    Args:
+        model: The model; it is not changed.
+        jump: One jump for all sites, in units of the pre-activations, at least 0.
+        **options: See `PatchOptions`.
+
+    Raises:
+        OptionError: options out of range, or that name sites the model does not have.
+        PatchError: nothing in the model can be patched.
+        ProvenanceError: the model was patched and its graph changed afterwards.
+    """
+    patched = _copy(model)
+    summary = patch_in_place(patched, PatchOptions(jump=jump, **options))
+    return PatchResult(**vars(summary), model=patched)
+
+
+def _copy(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str | None = None) -> PatchSummary:
+    """`patch_model` on the model itself; `input_sha256` is its file's, where it came from one."""
+    repatched = is_patched(model)
+    if repatched:
+        input_sha256 = read_provenance(model).input_sha256
+        revert_in_place(model)
+    elif input_sha256 is None:
+        input_sha256 = hashlib.sha256(model.SerializeToString()).hexdigest()
+    planned, skipped = _plan(model, options)
+    _rewrite(model, planned, options, input_sha256)
+    return PatchSummary(
+        lowering=_lowering_names(planned),
+        sites=tuple(SiteJump(plan.found.site.name, plan.jump) for plan in planned),
+        skipped=tuple(skipped),
+        repatched=repatched,
+    )
+
+
+def _lowering_names(planned: list[_Planned]) -> str:
+    return ",".join(sorted({plan.lowering for plan in planned}))
+
+
+def _plan(model: ModelProto, options: PatchOptions) -> tuple[list[_Planned], list[SkippedSite]]:
+    """Choose jump and lowering of every site; nothing is changed yet."""
+    everything = list(find(model))
+    if not everything:
+        raise PatchError("has no activation that JumpReLU could replace; nothing to patch")
+    options.check_against([found.site.name for found in everything])
+    planned: list[_Planned] = []
+    skipped: list[SkippedSite] = []
+    for found in everything:
+        plan = _plan_site(model, found, options)
+        if isinstance(plan, _Planned):
+            planned.append(plan)
+        else:
+            skipped.append(SkippedSite(found.site.name, plan))
+    if not planned:
+        first = skipped[0]
+        raise PatchError(f"none of its {len(skipped)} activations is patched; '{first.name}': {first.reason}")
+    return planned, skipped
+
+
+def _plan_site(model: ModelProto, found: Found, options: PatchOptions) -> _Planned | str:
+    """What happens to one site, or the reason why nothing does."""
+    site = found.site
+    if site.reason is not None:
+        return site.reason
+    jump, reason = options.jump_for(site.name)
+    if jump is None:
+        return str(reason)
+    if options.jump_input:
+        if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
+            return f"IR version {model.ir_version} has no overridable inputs; leave out the jump input"
+        if site.scope.startswith("function "):
+            return "a function body cannot see a graph input; inline the function, or leave out the jump input"
+    in_type = rounded(jump, found.elem_type)
+    if in_type == float("inf"):
+        raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {site.dtype}")
+    opset = found.scope.opset or 0
+    target = JumpSite(
+        x=site.input,
+        jump=in_type,
+        jump_input="jump" if options.jump_input else None,
+        elem_type=found.elem_type,
+        opset=opset,
+        ir_version=model.ir_version,
+        keep_nan=options.keep_nan,
+        base=site.tensor,
+        function="JumpReLU" if opset == main_opset(model) else f"JumpReLU_opset{opset}",
+    )
+    lowering, reason = choose(options.lowering, target)
+    return reason or _Planned(found, jump, lowering, target)
+
+
+def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, input_sha256: str) -> None:
+    """Carry out the plan and record it."""
+    edits = _Edits(FreshNames(model))
+    jump_inputs: dict[str, TensorProto] = {}
+    if options.jump_input:
+        planned = _with_jump_inputs(planned, edits.names, jump_inputs, shared=options.recipe is None)
+    functions = _add_functions(model, planned, edits.names)
+    scopes = {plan.found.scope.path: plan.found.scope for plan in planned}
+    positions = {path: _positions(scope) for path, scope in scopes.items()}
+    for plan in planned:
+        _lower(plan, positions[plan.found.scope.path][plan.found.site.tensor], edits)
+    for path, insertions in edits.insertions.items():
+        # The last insertion first, so that the positions before it stay right.
+        for index, nodes in reversed(insertions):
+            for node in reversed(nodes):
+                scopes[path].nodes.insert(index, node)
+    for tensor in jump_inputs.values():
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, []))
+        model.graph.initializer.append(tensor)
+    write_provenance(
+        model,
+        Provenance(
+            version=__version__,
+            lowering=_lowering_names(planned),
+            keep_nan=options.keep_nan,
+            input_sha256=input_sha256,
+            sites=tuple(edits.sites),
+            shared=edits.shared,
+            jump_inputs=tuple(jump_inputs),
+            functions=tuple(functions),
+            imports=tuple(_import_domain(model, planned)) if functions else (),
+        ),
+    )
+
+
+def _positions(scope: Scope) -> dict[str, int]:
+    return {output: index for index, node in enumerate(scope.nodes) for output in node.output}
+
+
+def _lower(plan: _Planned, index: int, edits: _Edits) -> None:
+    """Emit one site's nodes; the node at `index` becomes the last of them and keeps its name, output and doc string."""
+    site, scope, node = plan.found.site, plan.found.scope, plan.found.node
+    original = node.SerializeToString()
+    builder = edits.builders.setdefault(scope.path, GraphBuilder(edits.names))
+    output = LOWERINGS[plan.lowering].emit(plan.target, builder)
+    nodes = builder.take()
+    if plan.found.cap is None:
+        last = nodes.pop()
+        node.op_type, node.domain = last.op_type, last.domain
+        node.ClearField("overload")
+        del node.input[:], node.attribute[:]
+        node.input.extend(last.input)
+        node.attribute.extend(last.attribute)
+    else:
+        node.input[0] = output
+    constants = [entry.output[0] for entry in nodes if entry.op_type == "Constant"]
+    edits.shared[scope.path] = (*edits.shared.get(scope.path, ()), *constants)
+    edits.insertions.setdefault(scope.path, []).append((index, nodes))
+    edits.sites.append(
+        PatchedSite(
+            name=site.name,
+            scope=scope.path,
+            tensor=site.tensor,
+            jump=plan.jump,
+            lowering=plan.lowering,
+            jump_input=plan.target.jump_input,
+            added=tuple(entry.output[0] for entry in nodes if entry.op_type != "Constant"),
+            original=original,
+        )
+    )
+
+
+def _with_jump_inputs(
+    planned: list[_Planned], names: FreshNames, inputs: dict[str, TensorProto], *, shared: bool
+) -> list[_Planned]:
+    """Name the graph input of each site's jump and make its default: one for all sites, or one per site."""
+    types = {plan.found.elem_type or TensorProto.FLOAT for plan in planned}
+    if shared and len(types) > 1:
+        listed = ", ".join(sorted({str(plan.found.site.dtype) for plan in planned}))
+        raise OptionError(f"one jump input cannot serve sites of different types ({listed}); give a recipe")
+    common = names("jump") if shared else ""
+    result = []
+    for plan in planned:
+        name = common or names(f"jump.{plan.found.site.name}")
+        inputs[name] = scalar(plan.found.elem_type or TensorProto.FLOAT, plan.jump, name)
+        result.append(replace(plan, target=replace(plan.target, jump_input=name)))
+    return result
+
+
+def _add_functions(model: ModelProto, planned: list[_Planned], names: FreshNames) -> list[str]:
+    """One function per version of the standard domain that the sites' scopes import."""
+    targets = {plan.target.function: plan.target for plan in planned if plan.lowering == "function"}
+    if targets and any(entry.domain == DOMAIN for entry in model.opset_import):
+        raise PatchError(f"uses the domain {DOMAIN} already; take another lowering")
+    for target in targets.values():
+        model.functions.append(function_body(target, GraphBuilder(names)))
+    return list(targets)
+
+
+def _import_domain(model: ModelProto, planned: list[_Planned]) -> list[str]:
+    """Import the function's domain into the model and into the functions that call it; returns where."""
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    where = ["main"]
+    for plan in planned:
+        scope: Scope | None = plan.found.scope
+        while scope is not None and scope.parent is not None:
+            scope = scope.parent
+        if scope is not None and isinstance(scope.proto, FunctionProto) and scope.path not in where:
+            scope.proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+            where.append(scope.path)
+    return where
