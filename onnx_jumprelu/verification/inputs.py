@@ -1,0 +1,91 @@
+"""Inputs to try a model on: the caller's, or seeded random ones that fit its declared inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from onnx import ModelProto, TypeProto, ValueInfoProto
+
+from onnx_jumprelu.errors import DataError
+from onnx_jumprelu.graph import Array, numpy_dtype
+
+BATCH = 2
+# Sizes to try, one after the other, for dimensions that a file leaves open behind the first.
+OPEN_SIZES = (8, 32, 224, 1)
+
+
+def required_inputs(model: ModelProto) -> list[ValueInfoProto]:
+    """The graph inputs that have no default value."""
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    defaults.update(sparse.values.name for sparse in model.graph.sparse_initializer)
+    return [value for value in model.graph.input if value.name not in defaults]
+
+
+def given_feeds(model: ModelProto, x: Array | Mapping[str, Array]) -> dict[str, Array]:
+    """The caller's inputs by name, in the types that the model declares.
+
+    Args:
+        model: The model.
+        x: An array for a model with one input, or arrays by input name.
+
+    Raises:
+        DataError: inputs are missing, unknown, or of another shape than declared.
+    """
+    inputs = required_inputs(model)
+    names = [value.name for value in inputs]
+    if not isinstance(x, Mapping):
+        if len(inputs) != 1:
+            raise DataError(f"the model has {len(inputs)} inputs ({', '.join(names)}); give an array for each by name")
+        x = {names[0]: x}
+    for name in names:
+        if name not in x:
+            raise DataError(f"no data for the input '{name}'")
+    return {value.name: _fitted(value, np.asarray(x[value.name])) for value in inputs}
+
+
+def _fitted(value: ValueInfoProto, array: Array) -> Array:
+    tensor = value.type.tensor_type
+    dims = [int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    fits = len(dims) == array.ndim and all(
+        size is None or size == given for size, given in zip(dims, array.shape, strict=False)
+    )
+    if tensor.HasField("shape") and not fits:
+        shown = ["?" if size is None else size for size in dims]
+        raise DataError(f"data of shape {list(array.shape)} do not fit the input '{value.name}' of shape {shown}")
+    return array.astype(numpy_dtype(tensor.elem_type))
+
+
+def random_feeds(model: ModelProto, seed: int) -> Iterator[dict[str, Array]]:
+    """Seeded random inputs, one guess after the other for the sizes that the file leaves open.
+
+    Floating-point inputs are standard normal; integers and booleans are 0 or 1, which most models take as indices too.
+
+    Raises:
+        DataError: an input is not a tensor of numbers.
+    """
+    inputs = required_inputs(model)
+    for open_size in OPEN_SIZES:
+        rng = np.random.default_rng(seed)
+        yield {value.name: _random(value.name, value.type, open_size, rng) for value in inputs}
+        if all(_is_fixed(value.type) for value in inputs):
+            return
+
+
+def _is_fixed(proto: TypeProto) -> bool:
+    return all(dim.HasField("dim_value") for dim in proto.tensor_type.shape.dim[1:])
+
+
+def _random(name: str, proto: TypeProto, open_size: int, rng: np.random.Generator) -> Array:
+    if not proto.HasField("tensor_type"):
+        raise DataError(f"the input '{name}' is not a tensor; give real inputs")
+    dims = [
+        int(dim.dim_value) if dim.HasField("dim_value") else (BATCH if index == 0 else open_size)
+        for index, dim in enumerate(proto.tensor_type.shape.dim)
+    ]
+    dtype = numpy_dtype(proto.tensor_type.elem_type)
+    if dtype.kind in "biu":
+        return rng.integers(0, 2, dims).astype(dtype)
+    if dtype.kind in "OSU":
+        raise DataError(f"the input '{name}' is a text; give real inputs")
+    return rng.standard_normal(dims).astype(dtype)

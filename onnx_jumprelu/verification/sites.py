@@ -1,0 +1,140 @@
+"""One site at a time: the nodes that stand for an activation against JumpReLU written in NumPy, bit for bit.
+
+Equal means the same bits, with two exceptions. A zero's sign does not count: onnxruntime's own Relu returns -0 for -0,
+LeakyRelu with alpha 0 returns -0 for every negative number, and -0 == 0. One NaN is as good as another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnx_jumprelu.graph import Array, NotConstantError, numpy_dtype
+from onnx_jumprelu.verification.structure import Region
+
+N_RANDOM = 4096
+# Where the file does not tell the element type, onnxruntime's most complete one stands for all.
+DEFAULT_ELEM_TYPE = TensorProto.FLOAT
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two arrays differ: how many values, and the first of them."""
+
+    count: int
+    size: int
+    first: str
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.size} values differ, first {self.first}"
+
+
+def difference(actual: Array, expected: Array) -> Difference | None:
+    """Where two arrays of one shape and type differ, None where they do not; see the module for what equal means."""
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        described = f"{actual.dtype}{list(actual.shape)} against {expected.dtype}{list(expected.shape)}"
+        return Difference(max(actual.size, expected.size), max(actual.size, expected.size), described)
+    same = actual == expected
+    if np.dtype(actual.dtype).kind not in "biuSUO":
+        same = same | ((actual != actual) & (expected != expected))  # noqa: PLR0124 - only NaN differs from itself
+    same = np.asarray(same, dtype=bool)
+    if same.all():
+        return None
+    wrong = np.flatnonzero(~same.ravel())
+    pair = f"{actual.ravel()[wrong[0]]!s} instead of {expected.ravel()[wrong[0]]!s}"
+    return Difference(len(wrong), actual.size, pair)
+
+
+def jumprelu(x: Array, jump: float, cap: float | None = None, *, keep_nan: bool = False) -> Array:
+    """`x if x > jump else 0`, capped: the definition, in NumPy and in the type of x.
+
+    Args:
+        x: Pre-activations of any shape and floating-point type.
+        jump: The jump, a number of that type.
+        cap: Upper bound (6 for ReLU6), None for none.
+        keep_nan: NaN stays NaN; otherwise it becomes 0, as no NaN is greater than the jump.
+    """
+    zero = x.dtype.type(0)
+    y = np.where(x > x.dtype.type(jump), x, zero)
+    if cap is not None:
+        y = np.minimum(y, x.dtype.type(cap))
+    if keep_nan:
+        y = np.where(np.isnan(x), x, y)
+    return y
+
+
+def probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
+    """Values of shape (N,) that tell JumpReLU from its look-alikes.
+
+    Every number of a 16-bit type; else edge cases (around the jump, the cap and zero, infinities, NaN) and seeded
+    random numbers on the jump's scale.
+    """
+    dtype = numpy_dtype(elem_type)
+    if dtype.itemsize == 2:  # noqa: PLR2004
+        return np.arange(2**16, dtype=np.uint16).view(dtype)
+    info = np.finfo(np.float64 if dtype == np.float64 else np.float32)
+    centres = np.asarray([jump, 0.0, info.tiny, 1.0, *([] if cap is None else [cap])], dtype)
+    around = [np.nextafter(centres, dtype.type(towards)) for towards in (-np.inf, np.inf)]
+    special = np.asarray([-0.0, info.max, info.min, np.inf, -np.inf, np.nan], dtype)
+    rng = np.random.default_rng(seed)
+    random = (rng.standard_normal(N_RANDOM) * (1.0 + jump)).astype(dtype)
+    return np.concatenate([centres, *around, -centres, special, random])
+
+
+def jump_in_graph(region: Region, defaults: dict[str, float]) -> float:
+    """The jump that a site's nodes hold: the largest of their constants, of which the only other one is 0.
+
+    Args:
+        region: The site.
+        defaults: Default values of the jump inputs, by name.
+    """
+    values = [0.0]
+    for node in region.nodes:
+        values += [defaults[name] for name in node.input if name in defaults]
+        for entry in node.attribute:
+            if node.op_type == "Constant" and entry.name == "value":
+                values.append(float(numpy_helper.to_array(entry.t).astype(np.float64).reshape(-1)[0]))
+            elif node.op_type == "ThresholdedRelu" and entry.name == "alpha":
+                values.append(float(entry.f))
+    return max(values)
+
+
+def site_model(region: Region, patched: ModelProto, jumps: set[str]) -> ModelProto:
+    """A site's nodes as a model of their own: from pre-activation to activation, both of shape (N,)."""
+    elem_type = region.found.elem_type or DEFAULT_ELEM_TYPE
+    site, proto = region.found.site, _root(region)
+    graph = helper.make_graph(
+        [_copy(node) for node in region.nodes],
+        "site",
+        [helper.make_tensor_value_info(site.input, elem_type, ["N"])],
+        [helper.make_tensor_value_info(site.tensor, elem_type, ["N"])],
+        [tensor for tensor in patched.graph.initializer if tensor.name in jumps],
+    )
+    for name in region.found.node.input:
+        if name not in (site.input, ""):
+            graph.initializer.append(_bound(region, name))
+    imports = proto.opset_import if isinstance(proto, FunctionProto) else patched.opset_import
+    functions = [function for function in patched.functions if function.domain == "onnx_jumprelu"]
+    return helper.make_model(graph, opset_imports=list(imports), functions=functions, ir_version=patched.ir_version)
+
+
+def _root(region: Region) -> object:
+    scope = region.scope
+    while scope.parent is not None:
+        scope = scope.parent
+    return scope.proto
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
+
+
+def _bound(region: Region, name: str) -> TensorProto:
+    try:
+        return numpy_helper.from_array(region.found.scope.constant(name), name)
+    except NotConstantError:  # a slope that lies outside is not read any more
+        return numpy_helper.from_array(np.zeros((), numpy_dtype(region.found.elem_type or DEFAULT_ELEM_TYPE)), name)
