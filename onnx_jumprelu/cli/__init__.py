@@ -1,0 +1,71 @@
+"""The command line: parse, call one function, print, exit code.
+
+0: done, and every gate passed. 1: a gate or a verification failed, or one of several models. 2: wrong usage or unusable
+input, with one line on stderr. onnx, onnxruntime and numpy are imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import typer
+
+from onnx_jumprelu.cli import demo, inspect, patch, revert, verify
+from onnx_jumprelu.errors import JumpReLUError, VerificationError
+from onnx_jumprelu.version import __version__
+
+PROGRAM = "onnx-jumprelu"
+FAILED, UNUSABLE = 1, 2
+# typer's usage errors (a wrong option, a missing argument); typer exports only this one of the family.
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Retrofit trained ONNX classifiers with JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+for command in (inspect, patch, revert, verify, demo):
+    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    try:
+        code = app(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except UsageError as error:
+        return _fail(f"{_message(error)} (see '{_command(error)} --help')", UNUSABLE)
+    except VerificationError as error:
+        return _fail(str(error), FAILED)
+    except JumpReLUError as error:
+        return _fail(str(error), UNUSABLE)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _message(error: BaseException) -> str:
+    describe = getattr(error, "format_message", None)
+    return str(describe() if describe else error).rstrip(".")
+
+
+def _command(error: BaseException) -> str:
+    return str(getattr(getattr(error, "ctx", None), "command_path", PROGRAM))

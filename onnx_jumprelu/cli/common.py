@@ -1,0 +1,79 @@
+"""What several commands share: options, output, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import typer
+
+Lowering = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
+ExternalData = Literal["copy", "link"]
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; `-` prints it and nothing else."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+ExternalDataOption = Annotated[
+    ExternalData,
+    typer.Option(help="How external weights get to an output in another folder: copied, or hard-linked."),
+]
+InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]
+
+
+def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> None:  # noqa: ANN401 - any JSON value
+    """Print a result: JSON to a file or instead of the text, the text unless told to be quiet."""
+    if json_target is not None:
+        rendered = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if json_target == "-":
+            sys.stdout.write(rendered)
+            return
+        from onnx_jumprelu.model_io import write_text
+
+        write_text(json_target, rendered)
+    if not quiet:
+        typer.echo(text)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal, None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def numbers(text: str | None, option: str) -> list[float] | None:
+    """One number, or several with commas between them."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            "give numbers with commas between them, such as 0.5 or 0.48,0.45,0.40", param_hint=option
+        ) from None
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for what takes longer than a second, where stderr is a terminal; yields the step forward."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total)
+    patience = threading.Timer(1.0, bar.start)
+    patience.start()
+    try:
+        yield lambda: bar.advance(task)
+    finally:
+        patience.cancel()
+        patience.join()
+        bar.stop()

@@ -1,0 +1,24 @@
+"""`onnx-jumprelu inspect MODEL`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, show, terminal_width
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="The model.", metavar="MODEL")],
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """List every activation site, and why a look-alike is not patched."""
+    from onnx_jumprelu.model_io import load
+    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.rewrite.files import find_in_file
+
+    sites = find_in_file(load(model))
+    show(tables.inspection(model, sites, terminal_width()), as_json.inspection(model, sites), json, quiet=quiet)

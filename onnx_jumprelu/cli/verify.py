@@ -1,0 +1,46 @@
+"""`onnx-jumprelu verify ORIGINAL PATCHED`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, numbers, progress, show, terminal_width
+
+# Enough to see every site at work; activations of more would only fill the memory.
+MOST_EXAMPLES = 128
+
+
+def run(
+    original: Annotated[Path, typer.Argument(help="The model before the patch.", metavar="ORIGINAL")],
+    patched: Annotated[Path, typer.Argument(help="The model after it.", metavar="PATCHED")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"Real inputs: `x` in an `.npz` file, the first {MOST_EXAMPLES}. [default: random ones]"),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the data, per channel: 0.5 or 0.48,0.45,0.40.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of random inputs.", min=0)] = 0,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Prove the rewrite right: structure, site by site, and equality at jump 0."""
+    from onnx_jumprelu.evaluate.data import load_data, normalized
+    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.verification.verify import N_CHECKS
+    from onnx_jumprelu.verification.verify import verify as prove
+
+    if data is None and (mean is not None or std is not None):
+        raise typer.BadParameter("--mean and --std go with --data")
+    x = None
+    if data is not None:
+        x = normalized(load_data(data).x[:MOST_EXAMPLES], numbers(mean, "--mean"), numbers(std, "--std"))
+    with progress("verifying", N_CHECKS, quiet=quiet) as step:
+        report = prove(original, patched, x, seed=seed, on_check=lambda _: step())
+    show(tables.verification(report, terminal_width()), as_json.verification(report), json, quiet=quiet)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,100 @@
+"""Reading labelled data, and bringing them into the form that a model takes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_jumprelu.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+UINT8_MAX = 255
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs in data space and their labels.
+
+    Attributes:
+        x: float32 of shape (N, ...); uint8 files are divided by 255.
+        labels: int64 of shape (N,), None where the file has none.
+        path: The file they came from.
+    """
+
+    x: Floats
+    labels: npt.NDArray[np.int64] | None
+    path: Path
+
+    def required_labels(self) -> npt.NDArray[np.int64]:
+        """The labels. Raises DataError where the file has none."""
+        if self.labels is None:
+            raise DataError(f"{self.path}: has no labels (an integer array 'y' of shape (N,))")
+        return self.labels
+
+
+def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
+    """Read an `.npz` file with inputs and, where there are any, integer labels.
+
+    Args:
+        path: The file.
+        x_key: Name of the inputs, of shape (N, ...).
+        y_key: Name of the labels, of shape (N,).
+
+    Raises:
+        DataError: the file cannot be read, or its arrays do not have these shapes and types.
+    """
+    arrays = _read(Path(path))
+    if x_key not in arrays:
+        raise DataError(f"{path}: has no array '{x_key}'; it has {', '.join(sorted(arrays)) or 'none'}")
+    x, labels = arrays[x_key], arrays.get(y_key)
+    if x.ndim < 1 or not len(x) or x.dtype.kind not in "fiu":
+        raise DataError(f"{path}: '{x_key}' must be numbers of shape (N, ...), not {x.dtype} of shape {list(x.shape)}")
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (len(x),)):
+        raise DataError(
+            f"{path}: '{y_key}' must be integers of shape ({len(x)},), not {labels.dtype} of shape {list(labels.shape)}"
+        )
+    scale = UINT8_MAX if x.dtype == np.uint8 else 1
+    floats = x.astype(np.float32) / np.float32(scale)
+    return Data(floats, None if labels is None else labels.astype(np.int64), Path(path))
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise DataError(f"{path}: is not an .npz file")
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+
+
+def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | None) -> Floats:
+    """`(x - mean) / std`, one value for all channels or one per channel.
+
+    Args:
+        x: Inputs in data space, of shape (N, C, ...).
+        mean: Means, none for 0.
+        std: Standard deviations, none for 1.
+
+    Raises:
+        DataError: the number of values is neither 1 nor C, or a deviation is not above 0.
+    """
+    shift, scale = _per_channel(x, mean, 0.0, "mean"), _per_channel(x, std, 1.0, "std")
+    if not (scale > 0).all():
+        raise DataError("std: every value must be above 0")
+    return ((x - shift) / scale).astype(np.float32)
+
+
+def _per_channel(x: Floats, values: Sequence[float] | None, default: float, name: str) -> Floats:
+    array = np.asarray([default] if values is None else values, np.float32)
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if len(array) not in (1, channels):
+        raise DataError(f"{name}: give 1 value or {channels} (one per channel), not {len(array)}")
+    return array.reshape(1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else array

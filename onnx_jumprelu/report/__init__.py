@@ -1,0 +1,1 @@
+"""Rendering results: from result dataclasses, computing nothing."""

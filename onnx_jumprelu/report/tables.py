@@ -1,0 +1,104 @@
+"""Results for the terminal. Names are never cut short: long cells are folded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from onnx_jumprelu.rewrite.activations import ActivationSite
+from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
+from onnx_jumprelu.verification.verify import VerifyReport
+
+WIDE = 10_000  # for pipes and files: one line per row
+INDENT = "  "
+
+
+def inspection(model: Path, sites: Sequence[ActivationSite], width: int | None) -> str:
+    """The sites of a model, one row each."""
+    patchable = sum(site.patchable for site in sites)
+    headline = f"{model}: {_count(len(sites), 'activation site')}, {patchable} patchable"
+    rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
+    return _lines(headline, _table(("site", "scope", "form", "dtype", "shape", "status"), rows, width) if rows else "")
+
+
+def _status(site: ActivationSite) -> str:
+    if site.reason is not None:
+        return f"not patchable: {site.reason}"
+    return "patchable" if site.jump is None else f"JumpReLU, jump {site.jump:g}"
+
+
+def _shape(site: ActivationSite) -> str:
+    if site.shape is None:
+        return "?"
+    return " x ".join("?" if size is None else str(size) for size in site.shape) or "scalar"
+
+
+def patched_file(result: PatchedFile, width: int | None) -> str:
+    """What happened to one file, one row per site."""
+    to = "nothing written (dry run)" if result.output is None else str(result.output)
+    headline = f"{result.input} -> {to}: {_patched(result)}"
+    rows = [(site.name, f"jump {site.jump:g}") for site in result.sites]
+    rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
+    note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
+    return _lines(headline, _table(("site", "result"), rows, width), note)
+
+
+def patched_line(result: PatchedFile) -> str:
+    """What happened to one file of many, in one line."""
+    if result.error is not None:
+        return f"failed: {result.error}"
+    to = "nothing written (dry run)" if result.output is None else str(result.output)
+    return f"{result.input} -> {to}: {_patched(result)}"
+
+
+def _patched(result: PatchedFile) -> str:
+    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+    return f"{_count(len(result.sites), 'site')} patched ({result.lowering}){skipped}"
+
+
+def patched_summary(results: Sequence[PatchedFile]) -> str:
+    """How many files of a batch went well."""
+    failed = sum(result.error is not None for result in results)
+    return f"{_count(len(results) - failed, 'model')} patched, {failed} failed"
+
+
+def reverted_file(result: RevertedFile) -> str:
+    """Whether the original is back."""
+    what = (
+        "the very bytes of the file that was patched (SHA-256 agrees)"
+        if result.identical
+        else "the original nodes are back, but the bytes are not those of the file that was patched: it was changed "
+        "since, or written by a program that encodes ONNX files in another way"
+    )
+    return f"{result.input} -> {result.output}: {what}"
+
+
+def verification(report: VerifyReport, width: int | None) -> str:
+    """The checks, one row each, and the notes."""
+    rows = [("ok" if check.ok else "FAILED", check.name, check.detail) for check in report.checks]
+    headline = "verified: the rewrite is right" if report.ok else "NOT verified"
+    return _lines(headline, _table(("", "check", "found"), rows, width), *report.notes)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Sequence[str]], width: int | None) -> str:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style="red" if cell == "FAILED" else "") for cell in row))
+    out = io.StringIO()
+    Console(file=out, width=(width or WIDE) - len(INDENT), force_terminal=width is not None).print(table)
+    return "\n".join(INDENT + line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
