@@ -1,0 +1,189 @@
+"""The checks, one function each: what was found, or an exception that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper
+
+from onnx_jumprelu.errors import JumpReLUError
+from onnx_jumprelu.graph import Array
+from onnx_jumprelu.model_io import ModelFile
+from onnx_jumprelu.rewrite.lowerings import rounded
+from onnx_jumprelu.rewrite.revert import revert_model
+from onnx_jumprelu.runtime import OrtRunner, RunError, one_line
+from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
+from onnx_jumprelu.verification.sites import DEFAULT_ELEM_TYPE, difference, jumprelu, probes, site_model
+from onnx_jumprelu.verification.structure import Region, compare
+
+OPTIMIZED = (
+    "Optimized sessions may differ around the jump: fusions and other kernels change the last bit of a pre-activation, "
+    "and where it lies at the jump, a last-bit difference decides between 0 and the jump itself. That is rounding at a "
+    "discontinuity, not a wrong rewrite; the checks above run with graph optimizations off."
+)
+
+
+class FailedError(JumpReLUError):
+    """A check that does not hold; the message is its detail."""
+
+
+def _checker(pair: Pair) -> str:
+    problem = _checker_problem(pair.patched)
+    if problem is None:
+        return "onnx accepts the patched model"
+    if _checker_problem(pair.original) is None:
+        raise FailedError(problem)
+    return f"onnx refuses the original and the patched model alike: {problem}"
+
+
+def _checker_problem(file: ModelFile) -> str | None:
+    try:
+        # By its path where weights lie outside, which the checker looks up beside the file.
+        onnx.checker.check_model(str(file.path) if file.external_data else file.model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        return one_line(error)
+    return None
+
+
+def _session(pair: Pair) -> str:
+    try:
+        OrtRunner(pair.patched.model, pair.patched.path.parent)
+    except RunError as refusal:
+        try:
+            OrtRunner(pair.original.model, pair.original.path.parent)
+        except RunError:
+            pair.engine = REFERENCE
+            pair.runner(pair.patched.model)
+            return f"onnxruntime cannot load the original either ({refusal}); {REFERENCE} runs both"
+        raise
+    return "onnxruntime loads the patched model"
+
+
+def _structure(pair: Pair) -> str:
+    pair.regions = compare(pair.original.model, pair.patched.model)
+    if not pair.regions:
+        raise FailedError("the models are the same: nothing was patched")
+    return f"{len(pair.regions)} activation sites differ, everything else is the same"
+
+
+def _record(pair: Pair) -> str:
+    record = pair.record
+    if record is None:
+        return "the file carries no record of its patch (it cannot be reverted); jumps were read from its graph"
+    jumps = {(site.scope, site.tensor): site.jump for site in record.sites}
+    if jumps.keys() != {(region.found.site.scope, region.found.site.tensor) for region in pair.regions}:
+        raise FailedError("the record names other sites than the graph has")
+    for region in pair.regions:
+        site = region.found.site
+        recorded, held = rounded(jumps[site.scope, site.tensor], region.found.elem_type), pair.jump(region)
+        if recorded != held:
+            raise FailedError(f"site '{site.name}': the record says jump {recorded!r}, the graph has {held!r}")
+    if record.input_sha256 not in (pair.original.sha256, sha256(pair.original.model)):
+        raise FailedError("the record names another original (SHA-256 differs)")
+    if revert_model(pair.patched.model).SerializeToString() != pair.original.model.SerializeToString():
+        raise FailedError("reverting does not give the original's bytes")
+    return f"jumps as recorded ({record.lowering}); reverting gives the original's bytes"
+
+
+def _sites(pair: Pair) -> str:
+    n_values = sum(_site_alone(pair, region) for region in pair.regions)
+    n_inside, where = _sites_inside(pair)
+    return f"equal JumpReLU bit for bit: {n_values} values at the sites alone, {n_inside} inside the model, {where}"
+
+
+def _site_alone(pair: Pair, region: Region) -> int:
+    """Run one site's nodes on edge cases and random numbers, optimized and not; returns how many values agreed."""
+    site, elem_type = region.found.site, region.found.elem_type or DEFAULT_ELEM_TYPE
+    jump = rounded(pair.jump(region), elem_type)
+    x = probes(elem_type, jump, region.found.cap, pair.seed)
+    keeps_nan = pair.keeps_nan(site.name)
+    if keeps_nan is None or (keeps_nan and region.found.cap is not None):
+        x = x[~np.isnan(x)]  # unknown, or up to the operator that caps
+    expected = jumprelu(x, jump, region.found.cap, keep_nan=bool(keeps_nan))
+    model = site_model(region, pair.patched.model, pair.jumps)
+    for optimize in (False, True):
+        (y,) = pair.runner(model, optimize=optimize).run(None, {site.input: x})
+        wrong = difference(y, expected)
+        if wrong:
+            raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
+    return 2 * x.size
+
+
+def _sites_inside(pair: Pair) -> tuple[int, str]:
+    """Run the whole model and compare input and output of every site of the main graph; returns how many values."""
+    regions = [region for region in pair.regions if region.scope.parent is None and region.scope.path == "main"]
+    feeds, _, source = pair.trial
+    tapped = ModelProto()
+    tapped.CopyFrom(pair.patched.model)
+    names = [name for region in regions for name in (region.found.site.input, region.found.site.tensor)]
+    present = {value.name for values in (tapped.graph.output, tapped.graph.input) for value in values}
+    for region in regions:
+        for name in (region.found.site.input, region.found.site.tensor):
+            if name not in present:
+                present.add(name)
+                elem_type = region.found.elem_type or DEFAULT_ELEM_TYPE
+                tapped.graph.output.append(helper.make_tensor_value_info(name, elem_type, None))
+    inputs = {value.name for value in tapped.graph.input}
+    wanted = [name for name in dict.fromkeys(names) if name not in inputs]
+    values = {**feeds, **dict(zip(wanted, pair.runner(tapped).run(wanted, feeds), strict=True))} if wanted else {}
+    n_values = 0
+    for region in regions:
+        site = region.found.site
+        x, y = values[site.input], values[site.tensor]
+        keeps_nan = pair.keeps_nan(site.name)
+        expected = jumprelu(
+            x, rounded(pair.jump(region), region.found.elem_type), region.found.cap, keep_nan=bool(keeps_nan)
+        )
+        wrong = difference(y, expected)
+        if wrong and not np.isnan(x).any():
+            raise FailedError(f"site '{site.name}' is not JumpReLU of its input on {source}: {wrong}")
+        n_values += x.size
+    return n_values, source
+
+
+def _jump_zero(pair: Pair) -> str:
+    feeds, expected, source = pair.trial
+    zeroed = at_jump_zero(pair.patched.model, pair.regions, pair.jumps)
+    actual = pair.runner(zeroed).run(None, feeds)
+    again = pair.runner(pair.original.model).run(None, feeds)
+    n_values = 0
+    for value, output, repeated, wanted in zip(pair.original.model.graph.output, actual, again, expected, strict=True):
+        if difference(np.asarray(repeated), np.asarray(wanted)):
+            raise FailedError(f"the original is not deterministic (output '{value.name}'), so nothing can be compared")
+        wrong = difference(np.asarray(output), np.asarray(wanted))
+        if wrong:
+            raise FailedError(f"output '{value.name}' is not the original's on {source}: {wrong}")
+        n_values += np.size(output)
+    return f"all {n_values} output values equal the original's bit for bit, on {source}, graph optimizations off"
+
+
+def optimized(pair: Pair) -> str:
+    """What changes when graph optimizations are on: a note, since rounding is not the rewrite's fault."""
+    if pair.engine == REFERENCE:
+        return OPTIMIZED
+    try:
+        feeds, _, source = pair.trial
+        plain = pair.runner(pair.patched.model).run(None, feeds)
+        optimized = pair.runner(pair.patched.model, optimize=True).run(None, feeds)
+    except RunError as error:
+        return f"{OPTIMIZED} (Not measured here: {error}.)"
+    largest = max((_distance(one, other) for one, other in zip(plain, optimized, strict=True)), default=0.0)
+    return f"{OPTIMIZED} Measured on {source}: outputs differ by at most {largest:.3g}."
+
+
+def _distance(one: Array, other: Array) -> float:
+    if not isinstance(one, np.ndarray) or one.dtype.kind not in "fV" or not one.size:
+        return 0.0
+    return float(np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))))
+
+
+CHECKS: dict[str, Callable[[Pair], str]] = {
+    "checker": _checker,
+    "session": _session,
+    "structure": _structure,
+    "record": _record,
+    "sites": _sites,
+    "jump 0": _jump_zero,
+}

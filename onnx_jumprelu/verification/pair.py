@@ -1,0 +1,123 @@
+"""The two models of a verification, and how to run them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, numpy_helper
+
+from onnx_jumprelu.graph import Array, scalar, walk_scopes
+from onnx_jumprelu.model_io import ModelFile, load
+from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
+from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
+from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
+from onnx_jumprelu.verification.sites import jump_in_graph
+from onnx_jumprelu.verification.structure import Region, jump_inputs
+
+REFERENCE = "onnx's reference evaluator"
+
+
+@dataclass
+class Pair:
+    """The two models, and how to run them.
+
+    Attributes:
+        original: The model before the patch.
+        patched: The model after it.
+        x: The caller's inputs, None for random ones.
+        seed: Seed of the random inputs.
+        regions: The sites, once they are known.
+        engine: What runs the models.
+    """
+
+    original: ModelFile
+    patched: ModelFile
+    x: Array | Mapping[str, Array] | None
+    seed: int
+    regions: list[Region] = field(default_factory=list)
+    engine: str = "onnxruntime"
+
+    @cached_property
+    def jumps(self) -> set[str]:
+        """Names of the graph inputs that hold jumps."""
+        return jump_inputs(self.original.model, self.patched.model)
+
+    @cached_property
+    def _defaults(self) -> dict[str, float]:
+        tensors = (tensor for tensor in self.patched.model.graph.initializer if tensor.name in self.jumps)
+        return {tensor.name: float(numpy_helper.to_array(tensor).astype(np.float64)) for tensor in tensors}
+
+    def jump(self, region: Region) -> float:
+        """The jump that the graph holds for a site."""
+        return jump_in_graph(region, self._defaults)
+
+    @cached_property
+    def record(self) -> Provenance | None:
+        """What the patched file says of its patch, None where it says nothing. Raises ProvenanceError if damaged."""
+        return read_provenance(self.patched.model) if is_patched(self.patched.model) else None
+
+    def keeps_nan(self, site: str) -> bool | None:
+        """Whether a site is to let NaN through, None where no record says."""
+        if self.record is None:
+            return None
+        return self.record.keep_nan or any(
+            entry.lowering == "cast-mul" for entry in self.record.sites if entry.name == site
+        )
+
+    def runner(self, model: ModelProto, *, optimize: bool = False) -> Runner:
+        """A model of this pair, or made from one, ready to run. Raises RunError where it cannot be loaded."""
+        if self.engine == REFERENCE:
+            return ReferenceRunner(model, self.original.path.parent)
+        return OrtRunner(model, self.original.path.parent, optimize=optimize)
+
+    @cached_property
+    def trial(self) -> tuple[Feeds, list[Array], str]:
+        """Inputs on which the original runs, its outputs, and what the inputs are."""
+        runner = self.runner(self.original.model)
+        if self.x is not None:
+            feeds = given_feeds(self.original.model, self.x)
+            return feeds, runner.run(None, feeds), "the given inputs"
+        error = RunError("no inputs")
+        for feeds in random_feeds(self.original.model, self.seed):
+            try:
+                return feeds, runner.run(None, feeds), f"random inputs (seed {self.seed})"
+            except RunError as failure:
+                error = failure
+        raise RunError(f"the original does not run on random inputs, give real ones: {error}")
+
+
+def opened(model: ModelProto | str | Path) -> ModelFile:
+    """A model, or its file, as a model file."""
+    if isinstance(model, ModelProto):
+        return ModelFile(Path("model"), model, sha256(model), ())
+    return load(model)
+
+
+def sha256(model: ModelProto) -> str:
+    """SHA-256 of a model's serialization, in hexadecimal."""
+    return hashlib.sha256(model.SerializeToString()).hexdigest()
+
+
+def at_jump_zero(patched: ModelProto, regions: list[Region], jumps: set[str]) -> ModelProto:
+    """The patched model with every jump that its sites hold set to 0, wherever a lowering keeps it."""
+    zeroed = ModelProto()
+    zeroed.CopyFrom(patched)
+    ours = {(region.scope.path, output) for region in regions for node in region.nodes for output in node.output}
+    for scope in walk_scopes(zeroed):
+        for node in scope.nodes:
+            if not any((scope.path, output) in ours for output in node.output):
+                continue
+            for entry in node.attribute:
+                if node.op_type == "Constant":
+                    entry.t.CopyFrom(scalar(entry.t.data_type, 0.0))
+                elif node.op_type == "ThresholdedRelu":
+                    entry.f = 0.0
+    for tensor in zeroed.graph.initializer:
+        if tensor.name in jumps:
+            tensor.CopyFrom(scalar(tensor.data_type, 0.0, tensor.name))
+    return zeroed
