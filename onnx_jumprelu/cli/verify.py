@@ -10,7 +10,7 @@ import typer
 from onnx_jumprelu.cli.common import JsonOption, QuietOption, numbers, progress, show, terminal_width
 
 # Enough to see every site at work; activations of more would only fill the memory.
-MOST_EXAMPLES = 128
+MOST_EXAMPLES = 16
 
 
 def run(

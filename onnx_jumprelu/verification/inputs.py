@@ -45,8 +45,11 @@ def given_feeds(model: ModelProto, x: Array | Mapping[str, Array]) -> dict[str, 
 
 
 def _fitted(value: ValueInfoProto, array: Array) -> Array:
+    """The array in the declared type, cut to the declared batch where that is fixed."""
     tensor = value.type.tensor_type
     dims = [int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    if dims and dims[0] is not None and array.ndim and len(array) > dims[0]:
+        array = array[: dims[0]]
     fits = len(dims) == array.ndim and all(
         size is None or size == given for size, given in zip(dims, array.shape, strict=False)
     )

@@ -36,9 +36,10 @@ def difference(actual: Array, expected: Array) -> Difference | None:
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         described = f"{actual.dtype}{list(actual.shape)} against {expected.dtype}{list(expected.shape)}"
         return Difference(max(actual.size, expected.size), max(actual.size, expected.size), described)
-    same = actual == expected
-    if np.dtype(actual.dtype).kind not in "biuSUO":
-        same = same | ((actual != actual) & (expected != expected))  # noqa: PLR0124 - only NaN differs from itself
+    with np.errstate(invalid="ignore"):  # NaN
+        same = actual == expected
+        if np.dtype(actual.dtype).kind not in "biuSUO":
+            same = same | ((actual != actual) & (expected != expected))  # noqa: PLR0124 - only NaN differs from itself
     same = np.asarray(same, dtype=bool)
     if same.all():
         return None
@@ -57,12 +58,11 @@ def jumprelu(x: Array, jump: float, cap: float | None = None, *, keep_nan: bool 
         keep_nan: NaN stays NaN; otherwise it becomes 0, as no NaN is greater than the jump.
     """
     zero = x.dtype.type(0)
-    y = np.where(x > x.dtype.type(jump), x, zero)
-    if cap is not None:
-        y = np.minimum(y, x.dtype.type(cap))
-    if keep_nan:
-        y = np.where(np.isnan(x), x, y)
-    return y
+    with np.errstate(invalid="ignore"):  # NaN
+        y: Array = np.where(x > x.dtype.type(jump), x, zero)
+        if cap is not None:
+            y = np.minimum(y, x.dtype.type(cap))
+        return np.where(np.isnan(x), x, y) if keep_nan else y
 
 
 def probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
