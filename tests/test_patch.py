@@ -271,7 +271,7 @@ class TestOptions:
 def test_a_patched_model_lists_its_original_sites_with_their_jumps() -> None:
     model = parse(TWO)
     for lowering in ("where", "cast-mul", "function"):
-        patched = patch_model(model, recipe=Recipe(0.5, {"a": 1.0}), lowering=lowering).model  # type: ignore[arg-type]
+        patched = patch_model(model, recipe=Recipe(0.5, {"a": 1.0}), lowering=lowering).model
         sites = find_activations(patched)
         assert [(site.name, site.form, site.jump) for site in sites] == [("a", "Relu", 1.0), ("y", "Relu", 0.5)]
 

@@ -22,7 +22,10 @@ JsonOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 ExternalDataOption = Annotated[
     ExternalData,
-    typer.Option(help="How external weights get to an output in another folder: copied, or hard-linked."),
+    typer.Option(
+        help="How external weights get to an output in another folder. A hard link takes no space, but onnx's own loader "
+        "refuses files that have several; onnxruntime loads them."
+    ),
 ]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]
 
