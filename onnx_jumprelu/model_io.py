@@ -164,8 +164,8 @@ def staged(
         model: What to write.
         target: Where it is to stand.
         source: The file that the model came from, for its external weights.
-        mode: How weights get into another folder: `copy`, or `link` for a hard link (which onnxruntime loads; onnx's own
-            loader refuses weights files that have several).
+        mode: How weights get into another folder: `copy`, or `link` for a hard link (which onnxruntime loads, while
+            onnx's own loader refuses weights files that have several).
         keep_weights: Leave the weights there after a failure: other models may use them by then.
 
     Yields:

@@ -1,13 +1,23 @@
 """Patching files: where the output goes, and one bad model among many."""
 
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import contextlib
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import onnx
 import pytest
 
-from onnx_jumprelu import FileOptions, ModelFileError, OptionError, PatchError, patch_file, patch_files, revert_file
+from onnx_jumprelu import (
+    FileOptions,
+    ModelFileError,
+    OptionError,
+    PatchedFile,
+    PatchError,
+    patch_file,
+    patch_files,
+    revert_file,
+)
 from onnx_jumprelu.rewrite.files import expand
 from tests.models import NESTED, RELU, parse, single, with_external_weights
 
@@ -94,17 +104,16 @@ class TestMany:
         paths = [folder / "a.onnx", folder / "bad.onnx", folder / "sub" / "c.onnx", folder / "b.onnx"]
         seen: list[Path] = []
 
-        def on_done(result: object) -> None:
-            seen.append(getattr(result, "input"))  # noqa: B009
+        def on_done(result: PatchedFile) -> None:
+            seen.append(result.input)
 
-        if kind == "none":
-            results = patch_files(paths, folder / "out", 0.5, on_done=on_done)
-        elif kind == "threads":
-            with ThreadPoolExecutor(2) as executor:
-                results = patch_files(paths, folder / "out", 0.5, executor=executor, on_done=on_done)
-        else:
-            with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-                results = patch_files(paths, folder / "out", 0.5, executor=executor, on_done=on_done)
+        with contextlib.ExitStack() as stack:
+            executor: Executor | None = None
+            if kind == "threads":
+                executor = stack.enter_context(ThreadPoolExecutor(2))
+            elif kind == "processes":
+                executor = stack.enter_context(ProcessPoolExecutor(2, mp_context=get_context("spawn")))
+            results = patch_files(paths, folder / "out", 0.5, executor=executor, on_done=on_done)
         assert [result.input for result in results] == paths
         assert sorted(seen) == sorted(paths)
         assert [result.error is None for result in results] == [True, False, False, True]

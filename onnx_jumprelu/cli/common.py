@@ -23,8 +23,8 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing 
 ExternalDataOption = Annotated[
     ExternalData,
     typer.Option(
-        help="How external weights get to an output in another folder. A hard link takes no space, but onnx's own loader "
-        "refuses files that have several; onnxruntime loads them."
+        help="How external weights get to an output in another folder. A hard link takes no space; onnxruntime loads "
+        "it, onnx's own loader does not."
     ),
 ]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]

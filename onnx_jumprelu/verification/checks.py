@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from onnx_jumprelu.errors import JumpReLUError
 from onnx_jumprelu.graph import Array
 from onnx_jumprelu.model_io import ModelFile
+from onnx_jumprelu.rewrite.activations import find
 from onnx_jumprelu.rewrite.lowerings import rounded
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
@@ -58,7 +59,16 @@ def _session(pair: Pair) -> str:
             pair.runner(pair.patched.model)
             return f"onnxruntime cannot load the original either ({refusal}); {REFERENCE} runs both"
         raise
+    if _uses_bfloat16(pair.original.model):
+        pair.engine = REFERENCE
+        return f"onnxruntime loads the patched model; {REFERENCE} runs both, as NumPy hands it no bfloat16"
     return "onnxruntime loads the patched model"
+
+
+def _uses_bfloat16(model: ModelProto) -> bool:
+    """Whether values that the checks feed or compare are bfloat16."""
+    boundary = (value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output))
+    return TensorProto.BFLOAT16 in {*boundary, *(found.elem_type for found in find(model))}
 
 
 def _structure(pair: Pair) -> str:
