@@ -31,15 +31,15 @@ def node_models() -> dict[str, tuple[ModelProto, Feeds]]:
     """Model and inputs of each of onnx's own test cases of operators, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the reference implementations overflow on purpose
-        cases = [case for case in collect_testcases(None) if case.model is not None and case.data_sets]
-    return {case.name: (case.model, _feeds(case)) for case in cases}
+        cases = collect_testcases(None)
+    return {case.name: _content(case) for case in cases}
 
 
-def _feeds(case: TestCase) -> Feeds:
+def _content(case: TestCase) -> tuple[ModelProto, Feeds]:
     assert case.model is not None
     assert case.data_sets is not None
     names = [value.name for value in case.model.graph.input]
-    return dict(zip(names, case.data_sets[0][0], strict=False))
+    return case.model, dict(zip(names, case.data_sets[0][0], strict=False))
 
 
 def patched_every_way(model: ModelProto) -> Iterator[ModelProto]:

@@ -31,13 +31,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _program(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
         typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
 
 
 for command in (inspect, patch, revert, verify, demo):

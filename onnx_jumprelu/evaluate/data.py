@@ -66,9 +66,10 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{path}: is not an .npz file")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path}: is an .npy file of one array; an .npz file is needed")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"

@@ -96,7 +96,7 @@ class _Edits:
 
 
 def find_activations(model: ModelProto) -> list[ActivationSite]:
-    """Every rectifier of a model, and every look-alike with the reason why it is not patched, in the file's order.
+    """Every rectifier of a model, and every look-alike with the reason why it is not patched, scope by scope.
 
     For a patched model these are the sites of the original, each with the jump now in force. The model is not changed.
 
