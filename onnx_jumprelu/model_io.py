@@ -12,8 +12,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
@@ -22,6 +22,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 
 from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.graph import walk_scopes
+from onnx_jumprelu.wire import Chunks, FramingError, with_large_weights, without_large_weights
 
 ExternalDataMode = Literal["copy", "link"]
 LARGEST_MESSAGE = 2**31 - 1
@@ -36,16 +37,23 @@ class ModelFile:
         model: Its content, external weights not loaded.
         sha256: SHA-256 of the file's bytes, in hexadecimal.
         external_data: Files that hold weights, relative to the model's folder, each once.
+        large_weights: The serialized initializers whose data `model` was spared, by position; see `wire`.
     """
 
     path: Path
     model: ModelProto
     sha256: str
     external_data: tuple[str, ...]
+    large_weights: Mapping[int, memoryview] = field(default_factory=dict)
 
 
-def load(path: str | Path) -> ModelFile:
+def load(path: str | Path, *, weights: bool = True) -> ModelFile:
     """Read and check a model file.
+
+    Args:
+        path: The file.
+        weights: False leaves out the data of large initializers, which `staged` puts back: for a model that is only
+            rewritten, not run.
 
     Raises:
         ModelFileError: it is not there, not a whole ONNX model, or its external weights are not.
@@ -54,12 +62,13 @@ def load(path: str | Path) -> ModelFile:
     content = _read(path)
     model = ModelProto()
     try:
-        model.ParseFromString(content)
-    except DecodeError as error:
+        parsed, large = (content, {}) if weights else without_large_weights(content)
+        model.ParseFromString(parsed)
+    except (DecodeError, FramingError) as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
-    return ModelFile(path, model, hashlib.sha256(content).hexdigest(), _checked_external_data(path, model))
+    return ModelFile(path, model, hashlib.sha256(content).hexdigest(), _checked_external_data(path, model), large)
 
 
 def _read(path: Path) -> bytes:
@@ -163,7 +172,7 @@ def staged(
     Args:
         model: What to write.
         target: Where it is to stand.
-        source: The file that the model came from, for its external weights.
+        source: The file that the model came from, for its large and its external weights.
         mode: How weights get into another folder: `copy`, or `link` for a hard link (which onnxruntime loads, while
             onnx's own loader refuses weights files that have several).
         keep_weights: Leave the weights there after a failure: other models may use them by then.
@@ -181,7 +190,7 @@ def staged(
             with _os_errors(target):
                 for location in source.external_data:
                     _place_weights(source.path.parent / location, target.parent / location, mode, placed)
-                _write_flushed(staging, model.SerializeToString())
+                _write_flushed(staging, with_large_weights(model.SerializeToString(), source.large_weights))
                 if target.exists():
                     shutil.copymode(target, staging)
             yield staging
@@ -199,7 +208,7 @@ def write_text(path: str | Path, text: str) -> None:
         ModelFileError: it cannot be written.
     """
     with _replacing(Path(path)) as staging, _os_errors(path):
-        _write_flushed(staging, text.encode())
+        _write_flushed(staging, [text.encode()])
 
 
 def copy_file(origin: Path, target: Path) -> None:
@@ -234,11 +243,11 @@ def _os_errors(path: str | Path) -> Iterator[None]:
         raise ModelFileError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _write_flushed(path: Path, content: bytes) -> None:
+def _write_flushed(path: Path, chunks: Chunks) -> None:
     # Created by hand, not by tempfile, so that the new file gets the permissions of the user's umask.
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+        file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
 

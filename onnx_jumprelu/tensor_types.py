@@ -7,6 +7,7 @@ once per call, with the types of that call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from onnx_jumprelu.graph import function_key, subgraphs_of, walk_scopes
 
-# Shape inference reads small integer tensors (the target of a Reshape); anything larger is a weight.
-LARGEST_KEPT_TENSOR = 256
+# Elements. Shape inference reads small integer tensors (the target of a Reshape); anything larger is a weight.
+LARGEST_KEPT_TENSOR = 64
 INVENTED_DIMENSION = "unk__"  # what shape inference calls a dimension that it cannot tell
 Dimension = int | str | None
 
@@ -132,7 +133,7 @@ def _sparse_type(sparse: onnx.SparseTensorProto) -> TensorProto:
 
 
 def _is_small(tensor: TensorProto) -> bool:
-    return tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() <= LARGEST_KEPT_TENSOR
+    return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_KEPT_TENSOR
 
 
 def _declared(graph: GraphProto) -> Iterator[tuple[str, TensorType]]:

@@ -37,7 +37,7 @@ def run(
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     model, patched = out_dir / MODEL, default_output(out_dir / MODEL)
 
-    sites = find_in_file(load(model))
+    sites = find_in_file(load(model, weights=False))
     result = patch_file(model, patched, jump)
     data = load_data(out_dir / DATA)
     report = verify(model, patched, data.x[:MOST_EXAMPLES])

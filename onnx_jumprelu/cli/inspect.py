@@ -20,5 +20,5 @@ def run(
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.files import find_in_file
 
-    sites = find_in_file(load(model))
+    sites = find_in_file(load(model, weights=False))
     show(tables.inspection(model, sites, terminal_width()), as_json.inspection(model, sites), json, quiet=quiet)

@@ -130,7 +130,7 @@ def patch_file(
 
 
 def _patch(job: _Job) -> PatchedFile:
-    original = load(job.source)
+    original = load(job.source, weights=False)
     if not job.files.dry_run:
         check_target(job.target, original, in_place=job.files.in_place)
     with _naming(job.source):
@@ -253,7 +253,7 @@ def revert_file(
     if files.in_place and output is not None:
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_reverted(source))
-    patched = load(source)
+    patched = load(source, weights=False)
     check_target(target, patched, in_place=files.in_place)
     with _naming(source):
         recorded = read_provenance(patched.model).input_sha256
