@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import hashlib
+import mmap
 import os
 import secrets
 import shutil
@@ -37,14 +38,14 @@ class ModelFile:
         model: Its content, external weights not loaded.
         sha256: SHA-256 of the file's bytes, in hexadecimal.
         external_data: Files that hold weights, relative to the model's folder, each once.
-        large_weights: The serialized initializers whose data `model` was spared, by position; see `wire`.
+        large_weights: The serialized initializers whose data `model` was spared, by name; see `wire`.
     """
 
     path: Path
     model: ModelProto
     sha256: str
     external_data: tuple[str, ...]
-    large_weights: Mapping[int, memoryview] = field(default_factory=dict)
+    large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
 
 
 def load(path: str | Path, *, weights: bool = True) -> ModelFile:
@@ -61,28 +62,43 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
     path = Path(path)
     content = _read(path)
     model = ModelProto()
+    parsed, large = (bytes(content), {}) if weights else _light(content)
     try:
-        parsed, large = (content, {}) if weights else without_large_weights(content)
         model.ParseFromString(parsed)
-    except (DecodeError, FramingError) as error:
+    except DecodeError as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
     return ModelFile(path, model, hashlib.sha256(content).hexdigest(), _checked_external_data(path, model), large)
 
 
-def _read(path: Path) -> bytes:
+def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
+    try:
+        return without_large_weights(content)
+    except FramingError:
+        return bytes(content), {}  # protobuf is the judge of what is unusual
+
+
+def _read(path: Path) -> memoryview:
     if path.is_dir():
         raise ModelFileError(f"{path}: is a directory; give an .onnx file")
     try:
         if path.stat().st_size > LARGEST_MESSAGE:
             raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
-        content = path.read_bytes()
+        content = _mapped(path)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
         raise ModelFileError(f"{path}: is empty")
     return content
+
+
+def _mapped(path: Path) -> memoryview:
+    """A file's bytes, mapped into memory where that can be: reading them would take as long as hashing them."""
+    with path.open("rb") as file:
+        if os.name == "nt" or not path.is_file() or not path.stat().st_size:
+            return memoryview(file.read())  # Windows replaces no mapped file; pipes and empty files cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _checked_external_data(path: Path, model: ModelProto) -> tuple[str, ...]:

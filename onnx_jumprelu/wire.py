@@ -88,39 +88,63 @@ def _encoded(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def without_large_weights(model: bytes) -> tuple[bytes, dict[int, memoryview]]:
+def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
     """A serialized model in which large initializers of the main graph have no data.
 
     Args:
         model: A serialized ModelProto.
 
     Returns:
-        The shorter serialization, and the whole field of each initializer that was cut down, by its position among the
-        initializers.
+        The shorter serialization, and the whole field of each initializer that was cut down, by the initializer's name.
 
     Raises:
-        FramingError: the bytes are no message, or one with more than one graph.
+        FramingError: the bytes are no message, or have two graphs, or two large initializers of one name.
     """
     whole = memoryview(model)
     graph = _graph(whole)
-    content = whole[graph.content : graph.end]
-    large: dict[int, memoryview] = {}
+    large: dict[bytes, memoryview] = {}
     chunks: Chunks = []
-    n_initializers = 0
-    for field in fields(content):
-        chunk = content[field.start : field.end]
-        if field.number == INITIALIZER:
-            if len(chunk) > LARGE:
-                large[n_initializers] = chunk
-                chunk = memoryview(b"".join(_stub(content[field.content : field.end])))
-            n_initializers += 1
-        chunks.append(chunk)
+    for number, chunk, content in _parts(whole, graph):
+        if number != INITIALIZER or len(chunk) <= LARGE:
+            chunks.append(chunk)
+            continue
+        name = _name(content)
+        if name in large:
+            raise FramingError("two initializers of one name")
+        large[name] = chunk
+        chunks += _framed(INITIALIZER, [part for part, kept in _tensor_parts(content) if kept])
     return b"".join([whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]), large
 
 
-def _stub(tensor: memoryview) -> Chunks:
-    kept: Chunks = [tensor[field.start : field.end] for field in fields(tensor) if field.number not in PAYLOAD]
-    return _framed(INITIALIZER, kept)
+def with_large_weights(model: bytes, large: Mapping[bytes, memoryview]) -> Chunks:
+    """The inverse of `without_large_weights`, after a patch.
+
+    Args:
+        model: A serialized ModelProto.
+        large: The fields to put back, by the initializer's name.
+
+    Returns:
+        The serialization of the whole model, in pieces.
+
+    Raises:
+        FramingError: an initializer that is to be put back has no place, or two.
+    """
+    if not large:
+        return [model]
+    whole = memoryview(model)
+    graph = _graph(whole)
+    missing = set(large)
+    chunks: Chunks = []
+    for number, chunk, content in _parts(whole, graph):
+        name = _name(content) if number == INITIALIZER else None
+        if name is None or name not in large:
+            chunks.append(chunk)
+            continue
+        missing.remove(name)
+        chunks.append(large[name])
+    if missing:
+        raise FramingError(f"no place for the initializer {missing.pop()!r}")
+    return [whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]
 
 
 def _graph(model: memoryview) -> Field:
@@ -130,27 +154,19 @@ def _graph(model: memoryview) -> Field:
     return graphs[0]
 
 
-def with_large_weights(model: bytes, large: Mapping[int, memoryview]) -> Chunks:
-    """The inverse of `without_large_weights`, after a patch: initializers may have been appended, but none removed.
+def _parts(model: memoryview, graph: Field) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """The fields of a graph: number, whole field, content."""
+    inside = model[graph.content : graph.end]
+    for field in fields(inside):
+        yield field.number, inside[field.start : field.end], inside[field.content : field.end]
 
-    Args:
-        model: A serialized ModelProto.
-        large: The fields to put back, by position among the initializers.
 
-    Returns:
-        The serialization of the whole model, in pieces.
-    """
-    if not large:
-        return [model]
-    whole = memoryview(model)
-    graph = _graph(whole)
-    content = whole[graph.content : graph.end]
-    chunks: Chunks = []
-    n_initializers = 0
-    for field in fields(content):
-        chunk = content[field.start : field.end]
-        if field.number == INITIALIZER:
-            chunk = large.get(n_initializers, chunk)
-            n_initializers += 1
-        chunks.append(chunk)
-    return [whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]
+def _tensor_parts(tensor: memoryview) -> Iterator[tuple[memoryview, bool]]:
+    """The fields of a tensor, and whether they are something else than its data."""
+    for field in fields(tensor):
+        yield tensor[field.start : field.end], field.number not in PAYLOAD
+
+
+def _name(tensor: memoryview) -> bytes:
+    names = [field for field in fields(tensor) if field.number == TensorProto.NAME_FIELD_NUMBER]
+    return bytes(tensor[names[-1].content : names[-1].end]) if names else b""
