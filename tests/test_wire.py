@@ -21,7 +21,7 @@ def model_with_weights() -> ModelProto:
         helper.make_tensor("floats", TensorProto.FLOAT, [SIDE, SIDE], values.astype(np.float32).ravel().tolist()),
         helper.make_tensor("doubles", TensorProto.DOUBLE, [SIDE, SIDE], values.ravel().tolist()),
         helper.make_tensor("ints", TensorProto.INT64, [SIDE, SIDE], (values * 1e9).astype(int).ravel().tolist()),
-        helper.make_tensor("texts", TensorProto.STRING, [9000], ["weights!"] * 9000),  # type: ignore[list-item],
+        helper.make_tensor("texts", TensorProto.STRING, [9000], ["weights!"] * 9000),  # type: ignore[list-item]
     ]
     small = numpy_helper.from_array(f32([1, 2]), "small")
     raw = numpy_helper.from_array(values.astype(np.float32), "raw")
