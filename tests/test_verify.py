@@ -155,6 +155,20 @@ def _other_opset(model: ModelProto) -> None:
     model.opset_import[0].version = 18
 
 
+def _extra_input(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("knob", TensorProto.FLOAT, []))
+    model.graph.initializer.append(numpy_helper.from_array(f32(1), "knob"))
+
+
+def _weights_made_an_input(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 3]))
+
+
+def _extra_function(model: ModelProto) -> None:
+    body = [helper.make_node("Neg", ["x"], ["y"])]
+    model.functions.append(helper.make_function("their", "F", ["x"], ["y"], body, [helper.make_opsetid("", 17)]))
+
+
 def _metadata(model: ModelProto) -> None:
     model.metadata_props.add(key="author", value="someone else")
 
@@ -194,6 +208,9 @@ FAULTS: list[tuple[Callable[[ModelProto], None], str]] = [
     (_other_cap, "structure"),
     (_output_renamed, "structure"),
     (_other_opset, "structure"),
+    (_extra_input, "structure"),
+    (_weights_made_an_input, "structure"),
+    (_extra_function, "structure"),
     (_metadata, "structure"),
     (_recorded_jump, "record"),
     (_recorded_original, "record"),

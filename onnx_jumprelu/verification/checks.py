@@ -16,7 +16,7 @@ from onnx_jumprelu.rewrite.lowerings import rounded
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
-from onnx_jumprelu.verification.sites import DEFAULT_ELEM_TYPE, difference, jumprelu, probes, site_model
+from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, difference, jumprelu, probes, site_model
 from onnx_jumprelu.verification.structure import Region, compare
 
 OPTIMIZED = (
@@ -105,14 +105,19 @@ def _sites(pair: Pair) -> str:
 
 def _site_alone(pair: Pair, region: Region) -> int:
     """Run one site's nodes on edge cases and random numbers, optimized and not; returns how many values agreed."""
-    site, elem_type = region.found.site, region.found.elem_type or DEFAULT_ELEM_TYPE
+    elem_types = POSSIBLE_TYPES if region.found.elem_type is None else (region.found.elem_type,)
+    return sum(_site_of_type(pair, region, elem_type) for elem_type in elem_types)
+
+
+def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
+    site, cap = region.found.site, region.found.cap
     jump = rounded(pair.jump(region), elem_type)
-    x = probes(elem_type, jump, region.found.cap, pair.seed)
+    x = probes(elem_type, jump, cap, pair.seed)
     keeps_nan = pair.keeps_nan(site.name)
-    if keeps_nan is None or (keeps_nan and region.found.cap is not None):
-        x = x[~np.isnan(x)]  # unknown, or up to the operator that caps
-    expected = jumprelu(x, jump, region.found.cap, keep_nan=bool(keeps_nan))
-    model = site_model(region, pair.patched.model, pair.jumps)
+    if keeps_nan is None or (keeps_nan and cap is not None):
+        x = x[~np.isnan(x)]  # no record says, or it is up to the operator that caps
+    expected = jumprelu(x, jump, cap, keep_nan=bool(keeps_nan))
+    model = site_model(region, elem_type, pair.patched.model, pair.jumps)
     for optimize in (False, True):
         (y,) = pair.runner(model, optimize=optimize).run(None, {site.input: x})
         wrong = difference(y, expected)

@@ -12,11 +12,12 @@ import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.graph import Array, NotConstantError, numpy_dtype
+from onnx_jumprelu.rewrite.lowerings import DOMAIN
 from onnx_jumprelu.verification.structure import Region
 
 N_RANDOM = 4096
-# Where the file does not tell the element type, onnxruntime's most complete one stands for all.
-DEFAULT_ELEM_TYPE = TensorProto.FLOAT
+# Where the file does not tell the element type, a site must be right for each that onnxruntime computes with.
+POSSIBLE_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,8 @@ def jump_in_graph(region: Region, defaults: dict[str, float]) -> float:
     return max(values)
 
 
-def site_model(region: Region, patched: ModelProto, jumps: set[str]) -> ModelProto:
-    """A site's nodes as a model of their own: from pre-activation to activation, both of shape (N,)."""
-    elem_type = region.found.elem_type or DEFAULT_ELEM_TYPE
+def site_model(region: Region, elem_type: int, patched: ModelProto, jumps: set[str]) -> ModelProto:
+    """A site's nodes as a model of their own, from pre-activation to activation, both of shape (N,)."""
     site, proto = region.found.site, _root(region)
     graph = helper.make_graph(
         [_copy(node) for node in region.nodes],
@@ -114,9 +114,9 @@ def site_model(region: Region, patched: ModelProto, jumps: set[str]) -> ModelPro
     )
     for name in region.found.node.input:
         if name not in (site.input, ""):
-            graph.initializer.append(_bound(region, name))
+            graph.initializer.append(_bound(region, name, elem_type))
     imports = proto.opset_import if isinstance(proto, FunctionProto) else patched.opset_import
-    functions = [function for function in patched.functions if function.domain == "onnx_jumprelu"]
+    functions = [function for function in patched.functions if function.domain == DOMAIN]
     return helper.make_model(graph, opset_imports=list(imports), functions=functions, ir_version=patched.ir_version)
 
 
@@ -133,8 +133,8 @@ def _copy(node: NodeProto) -> NodeProto:
     return copy
 
 
-def _bound(region: Region, name: str) -> TensorProto:
+def _bound(region: Region, name: str, elem_type: int) -> TensorProto:
     try:
         return numpy_helper.from_array(region.found.scope.constant(name), name)
     except NotConstantError:  # a slope that lies outside is not read any more
-        return numpy_helper.from_array(np.zeros((), numpy_dtype(region.found.elem_type or DEFAULT_ELEM_TYPE)), name)
+        return numpy_helper.from_array(np.zeros((), numpy_dtype(elem_type)), name)

@@ -6,13 +6,12 @@ Nothing here trusts what `patch` recorded: sites are found as the places where t
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from onnx_jumprelu.errors import JumpReLUError
-from onnx_jumprelu.graph import Scope, subgraphs_of, walk_scopes
+from onnx_jumprelu.graph import Scope, function_key, subgraphs_of, walk_scopes
 from onnx_jumprelu.rewrite.activations import Found, find
 from onnx_jumprelu.rewrite.lowerings import DOMAIN
 from onnx_jumprelu.rewrite.provenance import drop_provenance
@@ -44,7 +43,11 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
         StructureError: something else differs; the message says what.
     """
     jumps = jump_inputs(original, patched)
-    if _shell(original, set()) != _shell(patched, jumps):
+    functions = {function_key(function) for function in original.functions}
+    added_functions = {
+        key for function in patched.functions if (key := function_key(function)) not in functions if _is_ours(function)
+    }
+    if _shell(original, set(), set()) != _shell(patched, jumps, added_functions):
         raise StructureError("the models differ outside their nodes (weights, inputs, outputs, metadata or imports)")
     activations = {(found.site.scope, found.site.tensor): found for found in find(original)}
     theirs = {scope.path: scope for scope in walk_scopes(patched)}
@@ -54,10 +57,16 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
         if scope is None:
             raise StructureError(f"'{ours.path}' is missing")
         regions += _compare_scope(ours, scope, activations, jumps)
-    for path, scope in theirs.items():
-        if not (isinstance(scope.proto, FunctionProto) and scope.proto.domain == DOMAIN):
+    for path in theirs:
+        if path.removeprefix("function ") not in added_functions:
             raise StructureError(f"'{path}' is not in the original")
+    for name in jumps - {name for region in regions for node in region.nodes for name in node.input}:
+        raise StructureError(f"the graph input '{name}' is not in the original, and no activation site uses it")
     return regions
+
+
+def _is_ours(function: FunctionProto) -> bool:
+    return function.domain == DOMAIN
 
 
 def jump_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
@@ -67,8 +76,8 @@ def jump_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
     return {value.name for value in patched.graph.input if value.name not in given and value.name in defaults}
 
 
-def _shell(model: ModelProto, jumps: set[str]) -> bytes:
-    """Everything but the nodes and what a patch may add: the record, its functions and their import, jump inputs."""
+def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> bytes:
+    """Everything but the nodes and what a patch may add: the record, jump inputs, functions, and their import."""
     shell = ModelProto()
     shell.CopyFrom(model)
     drop_provenance(shell)
@@ -79,7 +88,7 @@ def _shell(model: ModelProto, jumps: set[str]) -> bytes:
                 del values[index]
     for index in reversed(range(len(shell.functions))):
         function = shell.functions[index]
-        if function.domain == DOMAIN:
+        if function_key(function) in added_functions:
             del shell.functions[index]
         else:
             del function.node[:]
@@ -101,25 +110,29 @@ def _compare_scope(
     if ours.parent is not None and _bare(ours.proto) != _bare(theirs.proto):
         raise StructureError(f"'{ours.path}' differs outside its nodes")
     remaining = list(ours.nodes)[::-1]
-    added: dict[str, NodeProto] = {}
+    added: list[NodeProto] = []
     ends: list[tuple[Found, NodeProto]] = []
-    kept: list[NodeProto] = []
+    used: set[str] = set()
     for node in theirs.nodes:
         if remaining and _own(node) == _own(remaining[-1]):
-            kept.append(remaining.pop())
+            used.update(remaining.pop().input)
         elif remaining and node.output == remaining[-1].output:
             ends.append((_activation(remaining.pop(), ours, activations), node))
         else:
-            added.update(dict.fromkeys(node.output, node))
+            added.append(node)
     if remaining:
         raise StructureError(f"in '{ours.path}', node '{_label(remaining[-1])}' is missing or moved")
-    regions = [Region(found, theirs, _region(found, end, added, jumps)) for found, end in ends]
-    served = {id(node) for region in regions for node in region.nodes}
-    for name, node in added.items():
-        if id(node) not in served:
-            raise StructureError(f"in '{ours.path}', node '{_label(node)}' is not in the original")
-        if any(name in user.input for user in kept):
-            raise StructureError(f"in '{ours.path}', '{name}' is used outside the activation sites")
+    makers = {name: index for index, node in enumerate(added) for name in node.output}
+    for name in used & makers.keys():
+        raise StructureError(f"in '{ours.path}', '{name}' is used outside the activation sites")
+    regions = []
+    served: set[int] = set()
+    for found, end in ends:
+        needed = _needed(found, end, added, makers, jumps)
+        served |= needed
+        regions.append(Region(found, theirs, (*(added[index] for index in sorted(needed)), end)))
+    for index in set(range(len(added))) - served:
+        raise StructureError(f"in '{ours.path}', node '{_label(added[index])}' is not in the original")
     return regions
 
 
@@ -130,25 +143,20 @@ def _activation(node: NodeProto, scope: Scope, activations: dict[tuple[str, str]
     return found
 
 
-def _region(found: Found, end: NodeProto, added: dict[str, NodeProto], jumps: set[str]) -> tuple[NodeProto, ...]:
-    """The added nodes that a site's last node depends on, in order, and that node."""
+def _needed(found: Found, end: NodeProto, added: list[NodeProto], makers: dict[str, int], jumps: set[str]) -> set[int]:
+    """The added nodes that a site's last node depends on, by index."""
     allowed = {found.site.input, *found.node.input, *jumps, ""}
-    needed: set[str] = set()
+    needed: set[int] = set()
     todo = list(end.input)
     while todo:
         name = todo.pop()
-        if name in added and name not in needed:
-            needed.add(name)
-            todo += added[name].input
-        elif name not in added and name not in allowed:
+        if name in makers:
+            if makers[name] not in needed:
+                needed.add(makers[name])
+                todo += added[makers[name]].input
+        elif name not in allowed:
             raise StructureError(f"site '{found.site.name}' reads '{name}', which the activation did not")
-    members = {id(added[name]) for name in needed}
-    return (*(node for node in _each_once(added) if id(node) in members), end)
-
-
-def _each_once(added: dict[str, NodeProto]) -> Sequence[NodeProto]:
-    """The nodes, each once, in order."""
-    return list({id(node): node for node in added.values()}.values())
+    return needed
 
 
 def _own(node: NodeProto) -> bytes:
