@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -74,6 +74,24 @@ class Scope:
         Raises:
             NotConstantError: it is computed, fed from outside, or kept in an external weights file.
         """
+        casts: list[int] = []
+        value, seen = None, {name}
+        while value is None:
+            value = self._stored(name)
+            if value is None:
+                node = self._maker(name)
+                if node.op_type == "Cast":
+                    casts.append(int(attribute(node, "to", 0)))
+                name = node.input[0] if node.input else ""
+                if name in seen:
+                    raise NotConstantError(f"'{name}' depends on itself")
+                seen.add(name)
+        for to in reversed(casts):
+            value = value.astype(numpy_dtype(to))
+        return value
+
+    def _stored(self, name: str) -> Array | None:
+        """The value that the file stores for `name` itself, None where a node makes it."""
         if name in self._initializers:
             if name in self._inputs and self.model.ir_version >= FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
                 raise NotConstantError(f"'{name}' is a graph input and can be overridden")
@@ -81,19 +99,24 @@ class Scope:
         if name in self._inputs:
             raise NotConstantError(f"'{name}' is an input")
         node = self._producers.get(name)
+        if node is not None:
+            return constant_node_value(node) if _is(node, "Constant") else None
+        return None if self.parent is None else self.parent._stored(name)  # noqa: SLF001 - of its own class
+
+    def _maker(self, name: str) -> NodeProto:
+        """The Identity or Cast that makes `name`."""
+        node = self._producers.get(name)
+        if node is None and self.parent is not None:
+            return self.parent._maker(name)  # noqa: SLF001 - of its own class
         if node is None:
-            if self.parent is None:
-                raise NotConstantError(f"'{name}' is not a plain constant")
-            return self.parent.constant(name)
-        if domain_of(node.domain) == STANDARD_DOMAIN:
-            if node.op_type == "Constant":
-                return _constant_node_value(node)
-            if node.op_type == "Identity":
-                return self.constant(node.input[0])
-            if node.op_type == "Cast":
-                to = int(attribute(node, "to", 0))
-                return self.constant(node.input[0]).astype(numpy_dtype(to))
-        raise NotConstantError(f"'{name}' is computed by {node.op_type}")
+            raise NotConstantError(f"'{name}' is not a plain constant")
+        if not _is(node, "Identity") and not _is(node, "Cast"):
+            raise NotConstantError(f"'{name}' is computed by {node.op_type}")
+        return node
+
+
+def _is(node: NodeProto, op_type: str) -> bool:
+    return node.op_type == op_type and domain_of(node.domain) == STANDARD_DOMAIN
 
 
 def _decode(tensor: TensorProto) -> Array:
@@ -105,7 +128,8 @@ def _decode(tensor: TensorProto) -> Array:
         raise NotConstantError(f"'{tensor.name}' cannot be decoded") from error
 
 
-def _constant_node_value(node: NodeProto) -> Array:
+def constant_node_value(node: NodeProto) -> Array:
+    """Value of a Constant node. Raises NotConstantError where it is no fixed number."""
     for entry in node.attribute:
         if entry.ref_attr_name:
             break
@@ -135,11 +159,11 @@ def attribute(node: NodeProto, name: str, default: float) -> float:
 def walk_scopes(model: ModelProto) -> Iterator[Scope]:
     """Every scope of a model: the main graph, its subgraphs depth first, then functions and their subgraphs."""
     main = Scope("main", model, model.graph, _opsets(model.opset_import))
-    yield from _walk(main, {})
-    seen: dict[str, int] = {}
+    seen: dict[str, int] = {}  # one for all: a function may have the name of another function's subgraph
+    yield from _walk(main, seen)
     for function in model.functions:
         path = _unique(f"function {function_key(function)}", seen)
-        yield from _walk(Scope(path, model, function, _opsets(function.opset_import)), {})
+        yield from _walk(Scope(path, model, function, _opsets(function.opset_import)), seen)
 
 
 def function_key(function: FunctionProto | NodeProto) -> str:
@@ -194,8 +218,12 @@ class FreshNames:
 
     def __init__(self, model: ModelProto) -> None:
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
         for scope in walk_scopes(model):
             self._collect(scope.proto)
+        for training in model.training_info:
+            self._collect(training.initialization)
+            self._collect(training.algorithm)
 
     def _collect(self, proto: GraphProto | FunctionProto) -> None:
         taken = self._taken
@@ -213,9 +241,10 @@ class FreshNames:
 
     def __call__(self, base: str) -> str:
         """`base` itself where it is free, else with the first free number behind it; taken from then on."""
-        name, number = base, 2
+        name = base
         while name in self._taken:
-            name, number = f"{base}_{number}", number + 1
+            self._last[base] = self._last.get(base, 1) + 1
+            name = f"{base}_{self._last[base]}"
         self._taken.add(name)
         return name
 
@@ -224,7 +253,7 @@ class FreshNames:
 class GraphBuilder:
     """Collects new nodes for one scope; every name is fresh, every scalar constant is made once."""
 
-    names: FreshNames
+    names: Callable[[str], str]
     nodes: list[NodeProto] = field(default_factory=list)
     _constants: dict[tuple[int, str], str] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ import mmap
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
@@ -25,6 +25,7 @@ from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.graph import walk_scopes
 from onnx_jumprelu.wire import Chunks, FramingError, with_large_weights, without_large_weights
 
+Stamp = tuple[int, int, int]
 ExternalDataMode = Literal["copy", "link"]
 LARGEST_MESSAGE = 2**31 - 1
 
@@ -38,6 +39,7 @@ class ModelFile:
         model: Its content, external weights not loaded.
         sha256: SHA-256 of the file's bytes, in hexadecimal.
         external_data: Files that hold weights, relative to the model's folder, each once.
+        stamp: Inode, size and time of change of the file when it was read.
         large_weights: The serialized initializers whose data `model` was spared, by name; see `wire`.
     """
 
@@ -45,6 +47,7 @@ class ModelFile:
     model: ModelProto
     sha256: str
     external_data: tuple[str, ...]
+    stamp: Stamp | None = None
     large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
 
 
@@ -60,7 +63,7 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         ModelFileError: it is not there, not a whole ONNX model, or its external weights are not.
     """
     path = Path(path)
-    content = _read(path)
+    content, stamp = _read(path)
     model = ModelProto()
     parsed, large = (bytes(content), {}) if weights else _light(content)
     try:
@@ -69,7 +72,8 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
-    return ModelFile(path, model, hashlib.sha256(content).hexdigest(), _checked_external_data(path, model), large)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ModelFile(path, model, sha256, _checked_external_data(path, model), stamp, large)
 
 
 def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
@@ -79,10 +83,11 @@ def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
         return bytes(content), {}  # protobuf is the judge of what is unusual
 
 
-def _read(path: Path) -> memoryview:
-    if path.is_dir():
-        raise ModelFileError(f"{path}: is a directory; give an .onnx file")
+def _read(path: Path) -> tuple[memoryview, Stamp]:
     try:
+        if path.is_dir():
+            raise ModelFileError(f"{path}: is a directory; give an .onnx file")
+        stamp = _stamp(path)
         if path.stat().st_size > LARGEST_MESSAGE:
             raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
         content = _mapped(path)
@@ -90,7 +95,12 @@ def _read(path: Path) -> memoryview:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
         raise ModelFileError(f"{path}: is empty")
-    return content
+    return content, stamp
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _mapped(path: Path) -> memoryview:
@@ -153,17 +163,18 @@ def check_target(target: Path, source: ModelFile, *, in_place: bool = False) -> 
         ModelFileError: the target is the input (unless `in_place`), one of its weights files, a directory or a device,
             or its folder does not exist.
     """
-    if target.is_dir():
-        raise ModelFileError(f"{target}: is a directory; give a file name")
-    if not target.parent.is_dir():
-        raise ModelFileError(f"{target}: cannot be written, the folder {target.parent} does not exist")
-    if target.exists() and not target.is_file():
-        raise ModelFileError(f"{target}: is not a regular file; give another output")
-    if not in_place and _same(target, source.path):
-        raise ModelFileError(f"{target}: is the input; give another output, or --in-place to replace it")
-    for location in source.external_data:
-        if _same(target, source.path.parent / location) or _same(target, target.parent / location):
-            raise ModelFileError(f"{target}: is the name of the weights of {source.path}; give another output")
+    with _os_errors(target):
+        if target.is_dir():
+            raise ModelFileError(f"{target}: is a directory; give a file name")
+        if not target.parent.is_dir():
+            raise ModelFileError(f"{target}: cannot be written, the folder {target.parent} does not exist")
+        if target.exists() and not target.is_file():
+            raise ModelFileError(f"{target}: is not a regular file; give another output")
+        if not in_place and _same(target, source.path):
+            raise ModelFileError(f"{target}: is the input; give another output, or --in-place to replace it")
+        for location in source.external_data:
+            if _same(target, source.path.parent / location) or _same(target, target.parent / location):
+                raise ModelFileError(f"{target}: is the name of the weights of {source.path}; give another output")
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -206,10 +217,11 @@ def staged(
             with _os_errors(target):
                 for location in source.external_data:
                     _place_weights(source.path.parent / location, target.parent / location, mode, placed)
-                _write_flushed(staging, with_large_weights(model.SerializeToString(), source.large_weights))
+                _write_flushed(staging, _content(model, target, source))
                 if target.exists():
                     shutil.copymode(target, staging)
             yield staging
+            _check_unchanged(source)
     except BaseException:
         if not keep_weights:
             for weights in placed:
@@ -217,13 +229,52 @@ def staged(
         raise
 
 
+def _check_unchanged(source: ModelFile) -> None:
+    """Large weights are read from the input only when the output is written."""
+    with _os_errors(source.path):
+        if source.stamp is not None and _stamp(source.path) != source.stamp:
+            raise ModelFileError(f"{source.path}: was changed by another program meanwhile; nothing was written")
+
+
+def _content(model: ModelProto, target: Path, source: ModelFile) -> Chunks:
+    """What to write for a model, in pieces."""
+    try:
+        chunks = with_large_weights(model.SerializeToString(), source.large_weights)
+    except FramingError as error:
+        raise ModelFileError(f"{source.path}: its weights cannot be put back ({error}); nothing was written") from error
+    if sum(len(chunk) for chunk in chunks) > LARGEST_MESSAGE:
+        raise ModelFileError(
+            f"{target}: would be larger than 2 GiB, which nothing reads; save the model with external data"
+        )
+    return chunks
+
+
+def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
+    """Refuse, before any work, a place for a text file that cannot be written, or that holds one of `models`.
+
+    Raises:
+        ModelFileError: see above.
+    """
+    target = Path(path)
+    with _os_errors(target):
+        if target.is_dir() or not target.parent.is_dir():
+            raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
+        if any(_same(target, model) for model in models):
+            raise ModelFileError(f"{target}: is a model; give another place for the result")
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write a small text file whole or not at all.
+    """Write a small text file whole or not at all; into a pipe or a device as it comes.
 
     Raises:
         ModelFileError: it cannot be written.
     """
-    with _replacing(Path(path)) as staging, _os_errors(path):
+    target = Path(path)
+    with _os_errors(target):
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+    with _replacing(target) as staging, _os_errors(target):
         _write_flushed(staging, [text.encode()])
 
 
@@ -240,15 +291,22 @@ def copy_file(origin: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     """A free name beside the target; what the block wrote there is moved to the target if the block ends well."""
-    staging = target.parent / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
-    try:
+    with _temporary(target.parent) as staging:
         yield staging
         with _os_errors(target):
             staging.replace(target)
             _flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """A free name in a folder; what stands there in the end is removed."""
+    path = folder / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
+    try:
+        yield path
     finally:
         with contextlib.suppress(OSError):
-            staging.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -302,9 +360,13 @@ def _link(origin: Path, place: Path) -> None:
 
 def _copy(origin: Path, place: Path) -> None:
     """Copy beside the place, then link to it: unlike a move, a link never replaces a file that came in between."""
-    staging = place.parent / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
-    try:
+    with _temporary(place.parent) as staging:
         shutil.copy2(origin, staging)
-        os.link(staging, place)
-    finally:
-        staging.unlink(missing_ok=True)
+        with staging.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(staging, place)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            staging.replace(place)

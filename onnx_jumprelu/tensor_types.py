@@ -87,7 +87,7 @@ def _record(
         for node in scope.proto.node:
             key = function_key(node)
             if key in bodies:
-                call = _call(node, bodies[key], seen, inferred)
+                call = _call(node, bodies[key], seen, inferred, bodies)
                 signature = (key, call.graph.SerializeToString())
                 if signature not in done:
                     done.add(signature)
@@ -159,7 +159,9 @@ def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
     return None if not name or name.startswith(INVENTED_DIMENSION) else name
 
 
-def _call(node: NodeProto, body: FunctionProto, types: ScopeTypes, caller: ModelProto) -> ModelProto:
+def _call(
+    node: NodeProto, body: FunctionProto, types: ScopeTypes, caller: ModelProto, bodies: Mapping[str, FunctionProto]
+) -> ModelProto:
     """A function's body as a model of its own, with the input types and attributes of one call."""
     graph = GraphProto(name=body.name, node=body.node)
     for parameter, argument in zip(body.input, node.input, strict=False):
@@ -167,11 +169,25 @@ def _call(node: NodeProto, body: FunctionProto, types: ScopeTypes, caller: Model
         if given is not None and given.elem_type is not None:
             shape = None if given.shape is None else list(given.shape)
             graph.input.append(helper.make_tensor_value_info(parameter, given.elem_type, shape))
-    bindings = {entry.name: entry for entry in (*body.attribute_proto, *node.attribute)}
-    _bind(graph, bindings)
-    return ModelProto(
-        ir_version=caller.ir_version, opset_import=body.opset_import, functions=caller.functions, graph=graph
-    )
+    _bind(graph, {entry.name: entry for entry in (*body.attribute_proto, *node.attribute)})
+    model = ModelProto(ir_version=caller.ir_version, opset_import=body.opset_import, graph=graph)
+    model.functions.extend(bodies[key] for key in _called(body, bodies))
+    return model
+
+
+def _called(body: FunctionProto, bodies: Mapping[str, FunctionProto]) -> list[str]:
+    """Keys of the functions that a function calls, directly or not."""
+    found: dict[str, None] = {}
+    todo = [body]
+    while todo:
+        holder = ModelProto(functions=[todo.pop()])
+        for scope in walk_scopes(holder):
+            for node in scope.proto.node:
+                key = function_key(node)
+                if key in bodies and key not in found:
+                    found[key] = None
+                    todo.append(bodies[key])
+    return list(found)
 
 
 def _bind(graph: GraphProto, bindings: Mapping[str, AttributeProto]) -> None:

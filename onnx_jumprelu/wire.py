@@ -98,19 +98,24 @@ def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes,
         The shorter serialization, and the whole field of each initializer that was cut down, by the initializer's name.
 
     Raises:
-        FramingError: the bytes are no message, or have two graphs, or two large initializers of one name.
+        FramingError: the bytes are no message, or have two graphs, or two initializers of one name.
     """
     whole = memoryview(model)
     graph = _graph(whole)
     large: dict[bytes, memoryview] = {}
+    names: set[bytes] = set()
     chunks: Chunks = []
     for number, chunk, content in _parts(whole, graph):
-        if number != INITIALIZER or len(chunk) <= LARGE:
+        if number != INITIALIZER:
             chunks.append(chunk)
             continue
         name = _name(content)
-        if name in large:
+        if name in names:
             raise FramingError("two initializers of one name")
+        names.add(name)
+        if len(chunk) <= LARGE:
+            chunks.append(chunk)
+            continue
         large[name] = chunk
         chunks += _framed(INITIALIZER, [part for part, kept in _tensor_parts(content) if kept])
     return b"".join([whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]), large

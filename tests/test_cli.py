@@ -88,7 +88,7 @@ class TestPatch:
         assert main(["patch", "relu.onnx", "--jump", "0.5", "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out) == {
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
-            "sites": [{"name": "y", "jump": 0.5}], "skipped": [], "error": None,
+            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [], "error": None,
         }  # fmt: skip
 
     @pytest.mark.parametrize("lowering", get_args(common.Lowering))
@@ -105,7 +105,10 @@ class TestPatch:
         command = ["patch", "nested.onnx", "--recipe", "recipe.json", "--include", "*out*", "--exclude", "out2"]
         assert main([*command, "--json", "-"]) == 0
         content = json.loads(capsys.readouterr().out)
-        assert content["sites"] == [{"name": "out", "jump": 0.5}, {"name": "deep_out", "jump": 1.5}]
+        assert content["sites"] == [
+            {"name": "out", "jump": 0.5, "jump_input": None},
+            {"name": "deep_out", "jump": 1.5, "jump_input": None},
+        ]
         assert {site["reason"] for site in content["skipped"]} == {"excluded", "not included"}
 
     def test_other_switches(self, folder: Path) -> None:

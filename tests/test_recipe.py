@@ -23,8 +23,8 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_exact_names_go_before_globs_and_earlier_globs_before_later_ones() -> None:
     recipe = Recipe(0.1, {"l*": 1.0, "layer?": 2.0, "layer1": 3.0, "[odd]": 4.0})
-    jumps = {name: recipe.jump_for(name) for name in ("layer1", "layer2", "lx", "relu", "[odd]")}
-    assert jumps == {"layer1": 3.0, "layer2": 1.0, "lx": 1.0, "relu": 0.1, "[odd]": 4.0}
+    jumps = recipe.jumps(["layer1", "layer2", "lx", "relu", "[odd]", "o"])
+    assert jumps == {"layer1": 3.0, "layer2": 1.0, "lx": 1.0, "relu": 0.1, "[odd]": 4.0, "o": 0.1}
 
 
 def test_without_a_default_the_rest_stays() -> None:

@@ -6,6 +6,7 @@ input, with one line on stderr. onnx, onnxruntime and numpy are imported inside 
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, cast
@@ -52,14 +53,21 @@ for command in (inspect, patch, revert, verify, demo):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold what the terminal's encoding lacks
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UsageError as error:
         return _fail(f"{_message(error)} (see '{_command(error)} --help')", UNUSABLE)
     except VerificationError as error:
         return _fail(str(error), FAILED)
     except JumpReLUError as error:
         return _fail(str(error), UNUSABLE)
+    except OSError as error:
+        return _fail(f"the output cannot be written ({error.strerror})", UNUSABLE)
     return code if isinstance(code, int) else 0
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -33,7 +34,7 @@ InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the inp
 def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> None:  # noqa: ANN401 - any JSON value
     """Print a result: JSON to a file or instead of the text, the text unless told to be quiet."""
     if json_target is not None:
-        rendered = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        rendered = json.dumps(content, indent=2, allow_nan=False) + "\n"
         if json_target == "-":
             sys.stdout.write(rendered)
             return
@@ -42,6 +43,14 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
         write_text(json_target, rendered)
     if not quiet:
         typer.echo(text)
+
+
+def check_json(json_target: str | None, *models: Path) -> None:
+    """Refuse, before any work, to write the result where it cannot be, or over a model."""
+    if json_target not in (None, "-"):
+        from onnx_jumprelu.model_io import check_text_target
+
+        check_text_target(str(json_target), models)
 
 
 def terminal_width() -> int | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, show, terminal_width
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, show, terminal_width
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 MODEL, DATA = "digits_cnn.onnx", "digits.npz"
@@ -32,12 +32,13 @@ def run(
 
     samples = sample_folder()
     make_folder(out_dir)
+    check_json(json, *(out_dir / name for name in (MODEL, DATA)), default_output(out_dir / MODEL))
     for name in (MODEL, DATA):
         copy_file(samples / name, out_dir / name)
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     model, patched = out_dir / MODEL, default_output(out_dir / MODEL)
 
-    sites = find_in_file(load(model, weights=False))
+    sites = find_in_file(model)
     result = patch_file(model, patched, jump)
     data = load_data(out_dir / DATA)
     report = verify(model, patched, data.x[:MOST_EXAMPLES])

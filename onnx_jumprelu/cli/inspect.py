@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, show, terminal_width
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, show, terminal_width
 
 
 def run(
@@ -16,9 +16,9 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """List every activation site, and why a look-alike is not patched."""
-    from onnx_jumprelu.model_io import load
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.files import find_in_file
 
-    sites = find_in_file(load(model, weights=False))
+    check_json(json, model)
+    sites = find_in_file(model)
     show(tables.inspection(model, sites, terminal_width()), as_json.inspection(model, sites), json, quiet=quiet)

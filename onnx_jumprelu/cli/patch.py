@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from onnx_jumprelu.cli.common import (
     JsonOption,
     Lowering,
     QuietOption,
+    check_json,
     progress,
     show,
     terminal_width,
@@ -62,7 +64,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
-    from onnx_jumprelu.rewrite.files import FileOptions, expand
+    from onnx_jumprelu.rewrite.files import FileOptions, default_output, expand
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
 
@@ -85,6 +87,7 @@ def run(
         in_place=in_place, external_data=external_data, dry_run=dry_run, check=prove if verify else None
     )
     paths = expand(models)
+    check_json(json, *paths, *(output or default_output(path, out_dir) for path in paths))
     if len(paths) == 1 and [str(path) for path in paths] == models and out_dir is None:
         _patch_one(paths[0], output, jump, options, files, json, quiet=quiet)
         return
@@ -149,6 +152,11 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Fresh processes: a fork of one that runs threads (a progress bar's) may hang.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
+    # Fresh processes: a fork of one that runs threads (a progress bar's) may hang. Ctrl-C is for this process alone:
+    # the others finish the file that they are at.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as executor:
         yield executor
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

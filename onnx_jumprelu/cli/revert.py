@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import ExternalDataOption, InPlaceOption, JsonOption, QuietOption, show
+from onnx_jumprelu.cli.common import ExternalDataOption, InPlaceOption, JsonOption, QuietOption, check_json, show
 
 
 def run(
@@ -22,7 +22,8 @@ def run(
 ) -> None:
     """Give the original back, from what `patch` recorded in the file."""
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.rewrite.files import FileOptions, revert_file
+    from onnx_jumprelu.rewrite.files import FileOptions, default_reverted, revert_file
 
+    check_json(json, model, output or default_reverted(model))
     result = revert_file(model, output, files=FileOptions(in_place=in_place, external_data=external_data))
     show(tables.reverted_file(result), as_json.reverted_file(result), json, quiet=quiet)

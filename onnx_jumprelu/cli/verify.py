@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, numbers, progress, show, terminal_width
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, numbers, progress, show, terminal_width
 
 # Enough to see every site at work; activations of more would only fill the memory.
 MOST_EXAMPLES = 16
@@ -36,6 +36,7 @@ def run(
 
     if data is None and (mean is not None or std is not None):
         raise typer.BadParameter("--mean and --std go with --data")
+    check_json(json, original, patched)
     x = None
     if data is not None:
         x = normalized(load_data(data).x[:MOST_EXAMPLES], numbers(mean, "--mean"), numbers(std, "--std"))

@@ -60,7 +60,8 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
             f"{path}: '{y_key}' must be integers of shape ({len(x)},), not {labels.dtype} of shape {list(labels.shape)}"
         )
     scale = UINT8_MAX if x.dtype == np.uint8 else 1
-    floats = x.astype(np.float32) / np.float32(scale)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite
+        floats = x.astype(np.float32) / np.float32(scale)
     return Data(floats, None if labels is None else labels.astype(np.int64), Path(path))
 
 
@@ -70,10 +71,11 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         if isinstance(archive, np.ndarray):
             raise DataError(f"{path}: is an .npy file of one array; an .npz file is needed")
         with archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from error
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | None) -> Floats:

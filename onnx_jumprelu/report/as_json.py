@@ -41,7 +41,7 @@ def patched_file(result: PatchedFile) -> Json:
         "input": str(result.input),
         "output": None if result.output is None else str(result.output),
         "lowering": result.lowering,
-        "sites": [{"name": site.name, "jump": site.jump} for site in result.sites],
+        "sites": [{"name": site.name, "jump": site.jump, "jump_input": site.jump_input} for site in result.sites],
         "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],
         "error": result.error,
     }

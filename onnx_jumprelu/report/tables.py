@@ -12,6 +12,7 @@ from rich.text import Text
 
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
+from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.verification.verify import VerifyReport
 
 WIDE = 10_000  # for pipes and files: one line per row
@@ -42,10 +43,14 @@ def patched_file(result: PatchedFile, width: int | None) -> str:
     """What happened to one file, one row per site."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
     headline = f"{result.input} -> {to}: {_patched(result)}"
-    rows = [(site.name, f"jump {site.jump:g}") for site in result.sites]
+    rows = [(site.name, _jump(site)) for site in result.sites]
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
     return _lines(headline, _table(("site", "result"), rows, width), note)
+
+
+def _jump(site: SiteJump) -> str:
+    return f"jump {site.jump:g}" + ("" if site.jump_input is None else f", overridden by input '{site.jump_input}'")
 
 
 def patched_line(result: PatchedFile) -> str:

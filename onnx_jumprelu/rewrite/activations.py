@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto
 
 from onnx_jumprelu.graph import (
     STANDARD_DOMAIN,
@@ -178,6 +178,12 @@ def _keeps_shape(zero: tuple[int, ...], given: tuple[Dimension, ...] | None) -> 
     return all(size in (1, dim) for size, dim in zip(zero[::-1], given[::-1], strict=False))
 
 
+def _widens(slope: tuple[int, ...], given: tuple[Dimension, ...]) -> bool:
+    """Whether a slope certainly makes the output larger than the input, which ONNX forbids and onnxruntime does."""
+    sizes = zip(slope[::-1], given[::-1], strict=False)
+    return len(slope) > len(given) or any(isinstance(dim, int) and size not in (1, dim) for size, dim in sizes)
+
+
 def _leaky_relu(at: NodeInScope) -> Match | Refusal:
     try:
         alpha = attribute(at.node, "alpha", 0.01)
@@ -195,6 +201,9 @@ def _prelu(at: NodeInScope) -> Match | Refusal:
         return Refusal(f"slope is not constant: {error}", at.input(0))
     if slope is None or slope.any():
         return Refusal("slope is not 0 everywhere: it lets negative values through", at.input(0))
+    given = at.types.get(at.input(0), TensorType()).shape
+    if given is not None and _widens(slope.shape, given):
+        return Refusal(f"the slope of shape {list(slope.shape)} widens its input", at.input(0))
     return Match("PRelu", at.input(0))
 
 
@@ -221,8 +230,7 @@ def _fused(node: NodeProto) -> Refusal | None:
     for entry in node.attribute:
         if entry.name not in ("activation", "activations") or entry.ref_attr_name:
             continue
-        value = helper.get_attribute_value(entry)
-        names = [name.decode(errors="replace") for name in (value if isinstance(value, list) else [value])]
+        names = [name.decode(errors="replace") for name in (entry.s, *entry.strings)]
         rectifiers = sorted({name for name in names if name.lower() in ("relu", "clip", "relu6")})
         if rectifiers and domain_of(node.domain) == STANDARD_DOMAIN:
             return Refusal(f"{rectifiers[0]} is inside the {node.op_type} node")
@@ -242,6 +250,16 @@ def recognise(at: NodeInScope) -> Match | Refusal | None:
         if reason:
             return Refusal(reason, match.input)
     return match
+
+
+def names_read(model: ModelProto) -> set[str]:
+    """Tensors whose values the recognisers may look at: bounds, slopes and zeros, through Identity and Cast."""
+    wanted: set[str] = set()
+    for scope in walk_scopes(model):
+        for node in reversed(scope.nodes):
+            if node.op_type in ("Clip", "Max", "PRelu") or wanted.intersection(node.output):
+                wanted.update(node.input)
+    return wanted
 
 
 def _unsupported(at: NodeInScope, pre_activation: str) -> str | None:

@@ -11,13 +11,13 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError
+from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
 from onnx_jumprelu.model_io import ExternalDataMode, ModelFile, check_target, load, staged
-from onnx_jumprelu.rewrite.activations import ActivationSite
+from onnx_jumprelu.rewrite.activations import ActivationSite, names_read
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
 from onnx_jumprelu.rewrite.provenance import read_provenance
-from onnx_jumprelu.rewrite.revert import revert_in_place
+from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,9 +88,10 @@ class _Job:
     keep_weights: bool = False
 
 
-def find_in_file(file: ModelFile) -> list[ActivationSite]:
+def find_in_file(path: Path) -> list[ActivationSite]:
     """`find_activations` on a model file; what goes wrong names the file."""
-    with _naming(file.path):
+    file = _load(path)
+    with _naming(path):
         return find_activations(file.model)
 
 
@@ -130,11 +131,14 @@ def patch_file(
 
 
 def _patch(job: _Job) -> PatchedFile:
-    original = load(job.source, weights=False)
+    original = _load(job.source)
     if not job.files.dry_run:
         check_target(job.target, original, in_place=job.files.in_place)
     with _naming(job.source):
+        before = original.model.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
+        if not summary.repatched and revert_model(original.model).SerializeToString() != before:
+            raise PatchError("cannot be patched in a way that can be undone; please report this model")
     if not job.files.dry_run:
         with staged(
             original.model, job.target, original, mode=job.files.external_data, keep_weights=job.keep_weights
@@ -145,6 +149,14 @@ def _patch(job: _Job) -> PatchedFile:
     return PatchedFile(**vars(summary), input=job.source, output=output)
 
 
+def _load(path: Path) -> ModelFile:
+    """A model without its large weights, unless a recogniser has to look at one."""
+    file = load(path, weights=False)
+    with _naming(path):
+        read = {name.encode() for name in names_read(file.model)}
+    return load(path) if read & file.large_weights.keys() else file
+
+
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Put the file's name before what went wrong with its model."""
@@ -152,6 +164,10 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except JumpReLUError as error:
         raise type(error)(f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A model that breaks ONNX's own rules can break them anywhere.
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path}: is not a valid ONNX model ({type(error).__name__}: {reason})") from error
 
 
 def patch_files(
@@ -215,10 +231,14 @@ def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, Pat
             yield index, _attempt(job)
         return
     futures: dict[Future[PatchedFile], int] = {executor.submit(_attempt, job): index for index, job in enumerate(jobs)}
-    for future in as_completed(futures):
-        index = futures[future]
-        error = future.exception()  # the executor's own: a worker died
-        yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
+    try:
+        for future in as_completed(futures):
+            index = futures[future]
+            error = future.exception()  # the executor's own: a worker died
+            yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
+    finally:
+        for future in futures:
+            future.cancel()  # after Ctrl-C, what has not begun does not begin
 
 
 def _attempt(job: _Job) -> PatchedFile:
@@ -253,7 +273,7 @@ def revert_file(
     if files.in_place and output is not None:
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_reverted(source))
-    patched = load(source, weights=False)
+    patched = _load(source)
     check_target(target, patched, in_place=files.in_place)
     with _naming(source):
         recorded = read_provenance(patched.model).input_sha256
@@ -271,24 +291,38 @@ def default_reverted(path: Path) -> Path:
 def expand(arguments: Iterable[str | Path]) -> list[Path]:
     """The model files that paths, globs and folders name, each once, in a stable order.
 
-    A folder stands for every `.onnx` file below it that is not an output of this tool (`*.jumprelu.onnx`).
+    A folder stands for every `.onnx` file below it; outputs of this tool (`*.jumprelu.onnx`) count only where they or a
+    glob with that ending are named.
 
     Raises:
         ModelFileError: a glob or a folder holds no model.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            matches = sorted(entry for entry in path.rglob("*.onnx") if not entry.name.endswith(SUFFIX))
-        elif not path.exists() and has_magic(str(argument)):
-            matches = sorted(Path(match) for match in glob(str(argument), recursive=True))  # noqa: PTH207 - takes absolute patterns
+        path, text = Path(argument), str(argument)
+        if not text:
+            raise ModelFileError("'': an empty name is no model")
+        if _holds(path.is_dir):
+            matches = [entry for entry in path.rglob("*.onnx") if not entry.name.endswith(SUFFIX)]
+        elif has_magic(text) and not _holds(path.exists):
+            found_here = map(Path, glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns
+            matches = [entry for entry in found_here if text.endswith(SUFFIX) or not entry.name.endswith(SUFFIX)]
         else:
-            matches = [path]
+            found[path] = None
+            continue
+        matches = sorted(entry for entry in matches if entry.is_file())
         if not matches:
             raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _holds(test: Callable[[], bool]) -> bool:
+    """Whether a path is there; one that the system refuses to look at is left for `load` to explain."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def make_folder(path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 from onnx import FunctionProto, TensorProto, helper
 
 from onnx_jumprelu.graph import GraphBuilder, numpy_dtype
@@ -32,6 +33,7 @@ class JumpSite:
         keep_nan: Whether NaN stays NaN, as in Relu.
         base: What new names start with: the name of the activation's output.
         function: Name of the model-local function for the site's opset.
+        main_opset: Version of the standard domain in the main graph, which may differ from a function's.
     """
 
     x: str
@@ -43,6 +45,7 @@ class JumpSite:
     keep_nan: bool
     base: str
     function: str = "JumpReLU"
+    main_opset: int | None = None
 
     def constant(self, value: float, what: str, to: GraphBuilder) -> str:
         """A scalar of the site's element type."""
@@ -150,13 +153,38 @@ FIRST_IR_WITH_FUNCTIONS = 8
 def choose(lowering: str, site: JumpSite) -> tuple[str, str | None]:
     """The lowering for one site, and the reason why it cannot be served (None where it can)."""
     if lowering != AUTO:
-        reason = LOWERINGS[lowering].refuse(site)
+        reason = _refusal(lowering, site)
         return lowering, reason and f"lowering {lowering}: {reason}"
     for name in AUTO_ORDER:
-        reason = LOWERINGS[name].refuse(site)
+        reason = _refusal(name, site)
         if reason is None:
             return name, None
     return AUTO_ORDER[-1], f"no lowering fits: {reason}"
+
+
+def _refusal(lowering: str, site: JumpSite) -> str | None:
+    return LOWERINGS[lowering].refuse(site) or _opset_conflict(lowering, site)
+
+
+def _opset_conflict(lowering: str, site: JumpSite) -> str | None:
+    """ONNX wants every operator of a function to be the same at the function's opset and at the main graph's."""
+    if site.main_opset in (None, site.opset):
+        return None
+    opsets, trial = (site.opset, site.main_opset), GraphBuilder(lambda base: base)
+    LOWERINGS[lowering].emit(site, trial)
+    if lowering == "function":
+        _select("x", "jump", "zero", site, trial)
+    for node in trial.take():
+        if node.domain != DOMAIN:
+            versions = {onnx.defs.get_schema(node.op_type, opset).since_version for opset in opsets if opset}
+            if len(versions) > 1:
+                return f"{node.op_type} differs between opset {site.opset} here and {site.main_opset} in the main graph"
+    return None
+
+
+def jump_type(elem_type: int | None) -> int:
+    """Element type of a graph input that holds a jump: the site's, float32 where only the run will tell."""
+    return TensorProto.FLOAT if elem_type is None else elem_type
 
 
 def rounded(jump: float, elem_type: int | None) -> float:

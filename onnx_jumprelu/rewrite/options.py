@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Literal, TypedDict
 
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.rewrite.lowerings import AUTO, LOWERINGS
-from onnx_jumprelu.rewrite.recipe import Recipe, check_patterns, checked_jump
+from onnx_jumprelu.rewrite.recipe import Recipe, checked_jump, matching
 
 LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
 
@@ -63,24 +62,21 @@ class PatchOptions:
         if isinstance(self.include, str) or isinstance(self.exclude, str):
             raise OptionError("include and exclude are lists of names or globs")
 
-    def check_against(self, names: list[str]) -> None:
-        """Raises OptionError where the recipe or a pattern names a site that the model does not have."""
-        if self.recipe is not None:
-            self.recipe.check_against(names)
-        check_patterns(self.include, names, "include")
-        check_patterns(self.exclude, names, "exclude")
+    def jumps(self, names: Collection[str]) -> dict[str, float | str]:
+        """For each of a model's sites its jump, or the reason why these options leave it as it is.
 
-    def jump_for(self, name: str) -> tuple[float, None] | tuple[None, str]:
-        """The jump of one site, or the reason why these options leave it as it is."""
-        if self.include and not _matches(name, self.include):
-            return None, "not included"
-        if _matches(name, self.exclude):
-            return None, "excluded"
-        jump = self.recipe.jump_for(name) if self.recipe is not None else self.jump
-        if jump is None:
-            return None, "the recipe gives it no jump"
-        return checked_jump(jump, f"site '{name}'"), None
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+        Raises:
+            OptionError: the recipe or a pattern fits none of the sites.
+        """
+        given = dict.fromkeys(names, self.jump) if self.recipe is None else self.recipe.jumps(names)
+        included = {name for pattern in self.include for name in matching(pattern, given, "include")}
+        excluded = {name for pattern in self.exclude for name in matching(pattern, given, "exclude")}
+        result: dict[str, float | str] = {}
+        for name, jump in given.items():
+            if self.include and name not in included:
+                result[name] = "not included"
+            elif name in excluded:
+                result[name] = "excluded"
+            else:
+                result[name] = "the recipe gives it no jump" if jump is None else checked_jump(jump, f"site '{name}'")
+        return result

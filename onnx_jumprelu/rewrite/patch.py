@@ -22,10 +22,19 @@ from onnx_jumprelu.graph import (
     scalar,
 )
 from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
-from onnx_jumprelu.rewrite.lowerings import DOMAIN, LOWERINGS, JumpSite, choose, function_body, rounded
+from onnx_jumprelu.rewrite.lowerings import (
+    DOMAIN,
+    LOWERINGS,
+    JumpSite,
+    choose,
+    function_body,
+    jump_type,
+    rounded,
+)
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place
+from onnx_jumprelu.tensor_types import dtype_name
 from onnx_jumprelu.version import __version__
 
 if TYPE_CHECKING:
@@ -36,10 +45,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SiteJump:
-    """A patched site and the jump that it was given."""
+    """A patched site, the jump that it was given, and the graph input that overrides it (None where none does)."""
 
     name: str
     jump: float
+    jump_input: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,10 +156,10 @@ def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str |
     elif input_sha256 is None:
         input_sha256 = hashlib.sha256(model.SerializeToString()).hexdigest()
     planned, skipped = _plan(model, options)
-    _rewrite(model, planned, options, input_sha256)
+    record = _rewrite(model, planned, options, input_sha256)
     return PatchSummary(
-        lowering=_lowering_names(planned),
-        sites=tuple(SiteJump(plan.found.site.name, plan.jump) for plan in planned),
+        lowering=record.lowering,
+        sites=tuple(SiteJump(site.name, site.jump, site.jump_input) for site in record.sites),
         skipped=tuple(skipped),
         repatched=repatched,
     )
@@ -164,11 +174,12 @@ def _plan(model: ModelProto, options: PatchOptions) -> tuple[list[_Planned], lis
     everything = list(find(model))
     if not everything:
         raise PatchError("has no activation that JumpReLU could replace; nothing to patch")
-    options.check_against([found.site.name for found in everything])
+    jumps = options.jumps([found.site.name for found in everything])
     planned: list[_Planned] = []
     skipped: list[SkippedSite] = []
     for found in everything:
-        plan = _plan_site(model, found, options)
+        jump = jumps[found.site.name]
+        plan = found.site.reason or (jump if isinstance(jump, str) else _plan_site(model, found, jump, options))
         if isinstance(plan, _Planned):
             planned.append(plan)
         else:
@@ -179,23 +190,19 @@ def _plan(model: ModelProto, options: PatchOptions) -> tuple[list[_Planned], lis
     return planned, skipped
 
 
-def _plan_site(model: ModelProto, found: Found, options: PatchOptions) -> _Planned | str:
-    """What happens to one site, or the reason why nothing does."""
+def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptions) -> _Planned | str:
+    """How one site is patched, or the reason why it cannot be."""
     site = found.site
-    if site.reason is not None:
-        return site.reason
-    jump, reason = options.jump_for(site.name)
-    if jump is None:
-        return str(reason)
     if options.jump_input:
         if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
             return f"IR version {model.ir_version} has no overridable inputs; leave out the jump input"
         if site.scope.startswith("function "):
             return "a function body cannot see a graph input; inline the function, or leave out the jump input"
-    in_type = rounded(jump, found.elem_type)
+    held_in = jump_type(found.elem_type) if options.jump_input else found.elem_type
+    in_type = rounded(jump, held_in)
     if in_type == float("inf"):
-        raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {site.dtype}")
-    opset = found.scope.opset or 0
+        raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {dtype_name(held_in or 0)}")
+    opset, main = found.scope.opset or 0, main_opset(model)
     target = JumpSite(
         x=site.input,
         jump=in_type,
@@ -205,13 +212,14 @@ def _plan_site(model: ModelProto, found: Found, options: PatchOptions) -> _Plann
         ir_version=model.ir_version,
         keep_nan=options.keep_nan,
         base=site.tensor,
-        function="JumpReLU" if opset == main_opset(model) else f"JumpReLU_opset{opset}",
+        function="JumpReLU" if opset == main else f"JumpReLU_opset{opset}",
+        main_opset=main,
     )
     lowering, reason = choose(options.lowering, target)
     return reason or _Planned(found, jump, lowering, target)
 
 
-def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, input_sha256: str) -> None:
+def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, input_sha256: str) -> Provenance:
     """Carry out the plan and record it."""
     edits = _Edits(FreshNames(model))
     jump_inputs: dict[str, TensorProto] = {}
@@ -230,20 +238,19 @@ def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, 
     for tensor in jump_inputs.values():
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, []))
         model.graph.initializer.append(tensor)
-    write_provenance(
-        model,
-        Provenance(
-            version=__version__,
-            lowering=_lowering_names(planned),
-            keep_nan=options.keep_nan,
-            input_sha256=input_sha256,
-            sites=tuple(edits.sites),
-            shared=edits.shared,
-            jump_inputs=tuple(jump_inputs),
-            functions=tuple(functions),
-            imports=tuple(_import_domain(model, planned)) if functions else (),
-        ),
+    record = Provenance(
+        version=__version__,
+        lowering=_lowering_names(planned),
+        keep_nan=options.keep_nan,
+        input_sha256=input_sha256,
+        sites=tuple(edits.sites),
+        shared=edits.shared,
+        jump_inputs=tuple(jump_inputs),
+        functions=tuple(functions),
+        imports=tuple(_import_domain(model, planned)) if functions else (),
     )
+    write_provenance(model, record)
+    return record
 
 
 def _positions(scope: Scope) -> dict[str, int]:
@@ -287,7 +294,7 @@ def _with_jump_inputs(
     planned: list[_Planned], names: FreshNames, inputs: dict[str, TensorProto], *, shared: bool
 ) -> list[_Planned]:
     """Name the graph input of each site's jump and make its default: one for all sites, or one per site."""
-    types = {plan.found.elem_type or TensorProto.FLOAT for plan in planned}
+    types = {jump_type(plan.found.elem_type) for plan in planned}
     if shared and len(types) > 1:
         listed = ", ".join(sorted({str(plan.found.site.dtype) for plan in planned}))
         raise OptionError(f"one jump input cannot serve sites of different types ({listed}); give a recipe")
@@ -295,7 +302,7 @@ def _with_jump_inputs(
     result = []
     for plan in planned:
         name = common or names(f"jump.{plan.found.site.name}")
-        inputs[name] = scalar(plan.found.elem_type or TensorProto.FLOAT, plan.jump, name)
+        inputs[name] = scalar(jump_type(plan.found.elem_type), plan.jump, name)
         result.append(replace(plan, target=replace(plan.target, jump_input=name)))
     return result
 
@@ -303,7 +310,9 @@ def _with_jump_inputs(
 def _add_functions(model: ModelProto, planned: list[_Planned], names: FreshNames) -> list[str]:
     """One function per version of the standard domain that the sites' scopes import."""
     targets = {plan.target.function: plan.target for plan in planned if plan.lowering == "function"}
-    if targets and any(entry.domain == DOMAIN for entry in model.opset_import):
+    imports = (*model.opset_import, *(entry for function in model.functions for entry in function.opset_import))
+    domains = {entry.domain for entry in imports} | {function.domain for function in model.functions}
+    if targets and DOMAIN in domains:
         raise PatchError(f"uses the domain {DOMAIN} already; take another lowering")
     for target in targets.values():
         model.functions.append(function_body(target, GraphBuilder(names)))

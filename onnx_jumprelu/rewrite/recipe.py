@@ -8,9 +8,11 @@ before a later one. Without a default, a site that nothing names stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 from onnx_jumprelu.errors import OptionError
 
 MOST_NAMES_SHOWN = 20
+MOST_CHARACTERS_SHOWN = 40
 
 
 def checked_jump(value: object, where: str) -> float:
@@ -27,9 +30,15 @@ def checked_jump(value: object, where: str) -> float:
     Raises:
         OptionError: it is not a finite number of at least 0; `where` says what it was meant for.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise OptionError(f"{where}: a jump is a finite number of at least 0, not {json.dumps(value, default=str)}")
-    return float(value) + 0.0  # -0.0 becomes 0.0
+    jump = math.nan
+    # Real: NumPy's numbers too. True is no jump.
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits
+            jump = float(value)
+    if not math.isfinite(jump) or jump < 0:
+        shown = str(value) if isinstance(value, float) else json.dumps(value, default=str)
+        raise OptionError(f"{where}: a jump is a finite number of at least 0, not {shown[:MOST_CHARACTERS_SHOWN]}")
+    return jump + 0.0  # -0.0 becomes 0.0
 
 
 @dataclass(frozen=True)
@@ -53,18 +62,19 @@ class Recipe:
         if self.default is None and not self.sites:
             raise OptionError("the recipe has neither a default nor a site; give it at least one jump")
 
-    def jump_for(self, name: str) -> float | None:
-        """The jump of one site, None where the recipe leaves it as it is."""
-        if name in self.sites:
-            return float(self.sites[name])
-        for pattern, jump in self.sites.items():
-            if fnmatchcase(name, pattern):
-                return float(jump)
-        return self.default
+    def jumps(self, names: Collection[str]) -> dict[str, float | None]:
+        """The jump of each of a model's sites, None where the recipe leaves it as it is.
 
-    def check_against(self, names: Iterable[str]) -> None:
-        """Raises OptionError where the recipe names a site, or a glob, that the model does not have."""
-        check_patterns(self.sites, list(names), "the recipe")
+        Raises:
+            OptionError: the recipe has a name, or a glob, that fits none of the sites.
+        """
+        result: dict[str, float | None] = dict.fromkeys(names, self.default)
+        exact = self.sites.keys() & result.keys()
+        for pattern, jump in reversed(list(self.sites.items())):  # so that the first glob has the last word
+            for name in matching(pattern, result, "the recipe"):
+                if name == pattern or name not in exact:
+                    result[name] = float(jump)
+        return result
 
     @staticmethod
     def read(path: str | Path) -> Recipe:
@@ -81,10 +91,12 @@ class Recipe:
             ) from error
         try:
             return _parse(json.loads(text, object_pairs_hook=_without_repeats))
-        except json.JSONDecodeError as error:
-            raise OptionError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
         except OptionError as error:
             raise OptionError(f"{path}: {error}") from error
+        except json.JSONDecodeError as error:
+            raise OptionError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+        except (ValueError, RecursionError) as error:
+            raise OptionError(f"{path}: not a recipe (numbers too long, or nested too deeply)") from error
 
     def to_json(self) -> str:
         """The recipe as the text of a recipe file."""
@@ -116,10 +128,15 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def check_patterns(patterns: Iterable[str], names: list[str], source: str) -> None:
-    """Raises OptionError for the first name or glob that matches none of the sites; the message lists the sites."""
-    for pattern in patterns:
-        if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
-            shown = ", ".join(names[:MOST_NAMES_SHOWN]) or "none"
-            more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
-            raise OptionError(f"{source} names '{pattern}', which is no site; the sites are: {shown}{more}")
+def matching(pattern: str, names: Collection[str], source: str) -> list[str]:
+    """The names that a pattern picks: itself where it is one, else those that it matches as a glob.
+
+    Raises:
+        OptionError: none; the message lists the sites. `source` says where the pattern stands.
+    """
+    found = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        shown = ", ".join(list(names)[:MOST_NAMES_SHOWN]) or "none"
+        more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
+        raise OptionError(f"{source} names '{pattern}', which is no site; the sites are: {shown}{more}")
+    return found
