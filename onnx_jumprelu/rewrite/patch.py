@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
@@ -23,6 +23,7 @@ from onnx_jumprelu.graph import (
 )
 from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
 from onnx_jumprelu.rewrite.lowerings import (
+    AUTO,
     DOMAIN,
     LOWERINGS,
     JumpSite,
@@ -31,8 +32,9 @@ from onnx_jumprelu.rewrite.lowerings import (
     jump_type,
     rounded,
 )
-from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
 from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
+from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.revert import revert_in_place
 from onnx_jumprelu.tensor_types import dtype_name
 from onnx_jumprelu.version import __version__
@@ -165,6 +167,27 @@ def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str |
     )
 
 
+def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
+    """A model patched as another one was, by this version of the tool.
+
+    Raises:
+        OptionError, PatchError: the model does not have the recorded sites.
+    """
+    patched = _copy(original)
+    jumps = {site.name: site.jump for site in record.sites}
+    one = record.jump_input == "one"
+    options = PatchOptions(
+        jump=next(iter(jumps.values())) if one else None,
+        recipe=None if one else Recipe(None, jumps),
+        include=tuple(jumps),
+        lowering=cast("LoweringName", AUTO if "," in record.lowering else record.lowering),
+        keep_nan=record.keep_nan,
+        jump_input=bool(record.jump_input),
+    )
+    patch_in_place(patched, options, record.input_sha256)
+    return patched
+
+
 def _lowering_names(planned: list[_Planned]) -> str:
     return ",".join(sorted({plan.lowering for plan in planned}))
 
@@ -245,6 +268,7 @@ def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, 
         input_sha256=input_sha256,
         sites=tuple(edits.sites),
         shared=edits.shared,
+        jump_input=("one" if options.recipe is None else "each") if options.jump_input else "",
         jump_inputs=tuple(jump_inputs),
         functions=tuple(functions),
         imports=tuple(_import_domain(model, planned)) if functions else (),

@@ -51,6 +51,7 @@ class Provenance:
         input_sha256: SHA-256 of the original file, or of the original message's serialization.
         sites: The rewritten activations, in the order of the file.
         shared: Outputs of the nodes that several sites of a scope use, by the scope's path.
+        jump_input: `one` graph input for all jumps, `each` site its own, or `` for none.
         jump_inputs: Graph inputs (with default values) that hold jumps.
         functions: Names of the model-local functions that the rewrite added.
         imports: Scopes whose opset imports the rewrite extended: `main` or a function's path.
@@ -62,6 +63,7 @@ class Provenance:
     input_sha256: str
     sites: tuple[PatchedSite, ...]
     shared: dict[str, tuple[str, ...]]
+    jump_input: str
     jump_inputs: tuple[str, ...]
     functions: tuple[str, ...]
     imports: tuple[str, ...]
@@ -89,6 +91,7 @@ def write_provenance(model: ModelProto, record: Provenance) -> None:
             for site in record.sites
         ],
         "shared": record.shared,
+        "jump_input": record.jump_input,
         "jump_inputs": record.jump_inputs,
         "functions": record.functions,
         "imports": record.imports,
@@ -151,6 +154,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
         input_sha256=entries["input_sha256"],
         sites=sites,
         shared={scope: tuple(names) for scope, names in undo["shared"].items()},
+        jump_input=undo["jump_input"],
         jump_inputs=tuple(undo["jump_inputs"]),
         functions=tuple(undo["functions"]),
         imports=tuple(undo["imports"]),

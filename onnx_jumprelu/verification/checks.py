@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable
 
 import numpy as np
@@ -12,12 +13,14 @@ from onnx_jumprelu.errors import JumpReLUError
 from onnx_jumprelu.graph import Array
 from onnx_jumprelu.model_io import ModelFile
 from onnx_jumprelu.rewrite.activations import find
-from onnx_jumprelu.rewrite.lowerings import rounded
+from onnx_jumprelu.rewrite.lowerings import jump_type, rounded
+from onnx_jumprelu.rewrite.patch import patch_as_recorded
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
-from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, difference, jumprelu, probes, site_model
+from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, arrays, difference, has_nan, jumprelu, probes, site_model
 from onnx_jumprelu.verification.structure import Region, compare
+from onnx_jumprelu.version import __version__
 
 OPTIMIZED = (
     "Optimized sessions may differ around the jump: fusions and other kernels change the last bit of a pre-activation, "
@@ -50,15 +53,12 @@ def _checker_problem(file: ModelFile) -> str | None:
 
 def _session(pair: Pair) -> str:
     try:
-        OrtRunner(pair.patched.model, pair.patched.path.parent)
+        OrtRunner(pair.original.model, pair.original.path.parent)
     except RunError as refusal:
-        try:
-            OrtRunner(pair.original.model, pair.original.path.parent)
-        except RunError:
-            pair.engine = REFERENCE
-            pair.runner(pair.patched.model)
-            return f"onnxruntime cannot load the original either ({refusal}); {REFERENCE} runs both"
-        raise
+        pair.engine = REFERENCE
+        pair.runner(pair.patched.model, pair.patched)
+        return f"onnxruntime cannot load the original ({refusal}); {REFERENCE} runs both"
+    OrtRunner(pair.patched.model, pair.patched.path.parent)
     if _uses_bfloat16(pair.original.model):
         pair.engine = REFERENCE
         return f"onnxruntime loads the patched model; {REFERENCE} runs both, as NumPy hands it no bfloat16"
@@ -75,6 +75,10 @@ def _structure(pair: Pair) -> str:
     pair.regions = compare(pair.original.model, pair.patched.model)
     if not pair.regions:
         raise FailedError("the models are the same: nothing was patched")
+    for location in pair.original.external_data:
+        ours, theirs = (file.path.parent / location for file in (pair.original, pair.patched))
+        if not ours.samefile(theirs) and not filecmp.cmp(ours, theirs, shallow=False):
+            raise FailedError(f"the weights differ: {ours} and {theirs}")
     return f"{len(pair.regions)} activation sites differ, everything else is the same"
 
 
@@ -82,19 +86,27 @@ def _record(pair: Pair) -> str:
     record = pair.record
     if record is None:
         return "the file carries no record of its patch (it cannot be reverted); jumps were read from its graph"
-    jumps = {(site.scope, site.tensor): site.jump for site in record.sites}
-    if jumps.keys() != {(region.found.site.scope, region.found.site.tensor) for region in pair.regions}:
+    recorded = {(site.scope, site.tensor): site for site in record.sites}
+    if recorded.keys() != {(region.found.site.scope, region.found.site.tensor) for region in pair.regions}:
         raise FailedError("the record names other sites than the graph has")
     for region in pair.regions:
-        site = region.found.site
-        recorded, held = rounded(jumps[site.scope, site.tensor], region.found.elem_type), pair.jump(region)
-        if recorded != held:
-            raise FailedError(f"site '{site.name}': the record says jump {recorded!r}, the graph has {held!r}")
+        site = recorded[region.found.site.scope, region.found.site.tensor]
+        elem_type = region.found.elem_type if site.jump_input is None else jump_type(region.found.elem_type)
+        if rounded(site.jump, elem_type) != pair.jump(region):
+            raise FailedError(
+                f"site '{site.name}': the record says jump {site.jump!r}, the graph {pair.jump(region)!r}"
+            )
     if record.input_sha256 not in (pair.original.sha256, sha256(pair.original.model)):
         raise FailedError("the record names another original (SHA-256 differs)")
     if revert_model(pair.patched.model).SerializeToString() != pair.original.model.SerializeToString():
         raise FailedError("reverting does not give the original's bytes")
-    return f"jumps as recorded ({record.lowering}); reverting gives the original's bytes"
+    if record.version != __version__:
+        return (
+            f"jumps as recorded ({record.lowering}, by version {record.version}); reverting gives the original's bytes"
+        )
+    if patch_as_recorded(pair.original.model, record).SerializeToString() != pair.patched.model.SerializeToString():
+        raise FailedError("patching the original as recorded gives another model: the patched one was changed since")
+    return f"patching the original as recorded ({record.lowering}) gives these bytes; reverting gives the original's"
 
 
 def _sites(pair: Pair) -> str:
@@ -119,7 +131,7 @@ def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
     expected = jumprelu(x, jump, cap, keep_nan=bool(keeps_nan))
     model = site_model(region, elem_type, pair.patched.model, pair.jumps)
     for optimize in (False, True):
-        (y,) = pair.runner(model, optimize=optimize).run(None, {site.input: x})
+        (y,) = pair.runner(model, pair.patched, optimize=optimize).run(None, {site.input: x})
         wrong = difference(y, expected)
         if wrong:
             raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
@@ -158,32 +170,37 @@ def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
         return dict(feeds)
     outputs = {value.name for value in tapped.graph.output}
     tapped.graph.output.extend(ValueInfoProto(name=name) for name in wanted if name not in outputs)
-    return {**feeds, **dict(zip(wanted, pair.runner(tapped).run(wanted, feeds), strict=True))}
+    return {**feeds, **dict(zip(wanted, pair.runner(tapped, pair.patched).run(wanted, feeds), strict=True))}
 
 
 def _jump_zero(pair: Pair) -> str:
     feeds, expected, source = pair.trial
     zeroed = at_jump_zero(pair.patched.model, pair.regions, pair.jumps)
-    actual = pair.runner(zeroed).run(None, feeds)
+    actual = pair.runner(zeroed, pair.patched).run(None, feeds)
     wrong, engine = _first_difference(pair, actual, expected), ""
     if wrong and any(region.found.elem_type == TensorProto.FLOAT16 for region in pair.regions):
         # onnxruntime computes float16 in float32 on the CPU and merges the casts between operators that lack a float16
         # kernel, so that it rounds less often behind a Where than behind a Relu. The evaluator rounds where ONNX says.
-        folder = pair.original.path.parent
-        expected, actual = (ReferenceRunner(m, folder).run(None, feeds) for m in (pair.original.model, zeroed))
+        models = ((pair.original.model, pair.original), (zeroed, pair.patched))
+        expected, actual = (ReferenceRunner(model, file.path.parent).run(None, feeds) for model, file in models)
         wrong, engine = _first_difference(pair, actual, expected), f" in {REFERENCE}, which rounds float16 everywhere"
     if wrong:
         raise FailedError(f"not the original's outputs on {source}{engine}: {wrong}")
-    n_values = sum(np.size(output) for output in actual)
+    n_values = sum(array.size for array in arrays(actual))
     return f"all {n_values} output values equal the original's bit for bit, on {source}, optimizations off{engine}"
 
 
 def _first_difference(pair: Pair, actual: list[Array], expected: list[Array]) -> str:
     """The first output that differs, and how; empty where none does."""
     for value, output, wanted in zip(pair.original.model.graph.output, actual, expected, strict=True):
-        wrong = difference(np.asarray(output), np.asarray(wanted))
-        if wrong:
-            return f"'{value.name}': {wrong}"
+        ours, theirs = arrays(output), arrays(wanted)
+        if len(ours) != len(theirs):
+            return f"'{value.name}': {len(ours)} values instead of {len(theirs)}"
+        for one, other in zip(ours, theirs, strict=True):
+            wrong = difference(one, other)
+            if wrong:
+                nan = ". The original computes NaN here, which Relu lets through: give inputs without" * has_nan(other)
+                return f"'{value.name}': {wrong}{nan}"
     return ""
 
 
@@ -193,8 +210,8 @@ def optimized(pair: Pair) -> str:
         return OPTIMIZED
     try:
         feeds, _, source = pair.trial
-        plain = pair.runner(pair.patched.model).run(None, feeds)
-        optimized = pair.runner(pair.patched.model, optimize=True).run(None, feeds)
+        plain = pair.runner(pair.patched.model, pair.patched).run(None, feeds)
+        optimized = pair.runner(pair.patched.model, pair.patched, optimize=True).run(None, feeds)
     except RunError as error:
         return f"{OPTIMIZED} (Not measured here: {error}.)"
     largest = max((_distance(one, other) for one, other in zip(plain, optimized, strict=True)), default=0.0)

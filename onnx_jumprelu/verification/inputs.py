@@ -10,9 +10,8 @@ from onnx import ModelProto, TypeProto, ValueInfoProto
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graph import Array, numpy_dtype
 
-BATCH = 2
-# Sizes to try, one after the other, for dimensions that a file leaves open behind the first.
-OPEN_SIZES = (8, 32, 224, 1)
+# Sizes to try, one after the other, for the dimensions that a file leaves open: the first one, and all others.
+OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
 
 
 def required_inputs(model: ModelProto) -> list[ValueInfoProto]:
@@ -62,28 +61,31 @@ def _fitted(value: ValueInfoProto, array: Array) -> Array:
 def random_feeds(model: ModelProto, seed: int) -> Iterator[dict[str, Array]]:
     """Seeded random inputs, one guess after the other for the sizes that the file leaves open.
 
-    Floating-point inputs are standard normal; integers and booleans are 0 or 1, which most models take as indices too.
+    Floating-point inputs are standard normal, in a second round uniform between 0 and 1 (for a logarithm, say); integers
+    and booleans are 0 or 1, which most models take as indices too.
 
     Raises:
         DataError: an input is not a tensor of numbers.
     """
     inputs = required_inputs(model)
-    for open_size in OPEN_SIZES:
-        rng = np.random.default_rng(seed)
-        yield {value.name: _random(value.name, value.type, open_size, rng) for value in inputs}
-        if all(_is_fixed(value.type) for value in inputs):
-            return
+    sizes = OPEN_SIZES[:1] if all(_is_fixed(value.type) for value in inputs) else OPEN_SIZES
+    for normal in (True, False):
+        for size in sizes:
+            rng = np.random.default_rng(seed)
+            yield {value.name: _random(value.name, value.type, size, rng, normal=normal) for value in inputs}
 
 
 def _is_fixed(proto: TypeProto) -> bool:
-    return all(dim.HasField("dim_value") for dim in proto.tensor_type.shape.dim[1:])
+    return all(dim.HasField("dim_value") for dim in proto.tensor_type.shape.dim)
 
 
-def _random(name: str, proto: TypeProto, open_size: int, rng: np.random.Generator) -> Array:
+def _random(
+    name: str, proto: TypeProto, open_size: tuple[int, int], rng: np.random.Generator, *, normal: bool
+) -> Array:
     if not proto.HasField("tensor_type"):
         raise DataError(f"the input '{name}' is not a tensor; give real inputs")
     dims = [
-        int(dim.dim_value) if dim.HasField("dim_value") else (BATCH if index == 0 else open_size)
+        int(dim.dim_value) if dim.HasField("dim_value") else open_size[index > 0]
         for index, dim in enumerate(proto.tensor_type.shape.dim)
     ]
     dtype = numpy_dtype(proto.tensor_type.elem_type)
@@ -91,4 +93,4 @@ def _random(name: str, proto: TypeProto, open_size: int, rng: np.random.Generato
         return rng.integers(0, 2, dims).astype(dtype)
     if dtype.kind in "OSU":
         raise DataError(f"the input '{name}' is a text; give real inputs")
-    return rng.standard_normal(dims).astype(dtype)
+    return (rng.standard_normal(dims) if normal else rng.random(dims)).astype(dtype)

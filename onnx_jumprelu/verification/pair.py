@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
-from onnx_jumprelu.graph import Array, scalar, walk_scopes
+from onnx_jumprelu.graph import Array, constant_node_value, scalar, walk_scopes
 from onnx_jumprelu.model_io import ModelFile, load
 from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
 from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
-from onnx_jumprelu.verification.sites import jump_in_graph
+from onnx_jumprelu.verification.sites import has_nan, jump_in_graph
 from onnx_jumprelu.verification.structure import Region, jump_inputs
 
 REFERENCE = "onnx's reference evaluator"
@@ -50,7 +50,7 @@ class Pair:
     @cached_property
     def _defaults(self) -> dict[str, float]:
         tensors = (tensor for tensor in self.patched.model.graph.initializer if tensor.name in self.jumps)
-        return {tensor.name: float(numpy_helper.to_array(tensor).astype(np.float64)) for tensor in tensors}
+        return {tensor.name: float(numpy_helper.to_array(tensor).astype(np.float64).item()) for tensor in tensors}
 
     def jump(self, region: Region) -> float:
         """The jump that the graph holds for a site."""
@@ -69,26 +69,33 @@ class Pair:
             entry.lowering == "cast-mul" for entry in self.record.sites if entry.name == site
         )
 
-    def runner(self, model: ModelProto, *, optimize: bool = False) -> Runner:
-        """A model of this pair, or made from one, ready to run. Raises RunError where it cannot be loaded."""
+    def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:
+        """A model, or one made from it, ready to run with the weights beside it. Raises RunError if it cannot be."""
         if self.engine == REFERENCE:
-            return ReferenceRunner(model, self.original.path.parent)
-        return OrtRunner(model, self.original.path.parent, optimize=optimize)
+            return ReferenceRunner(model, of.path.parent)
+        return OrtRunner(model, of.path.parent, optimize=optimize)
 
     @cached_property
     def trial(self) -> tuple[Feeds, list[Array], str]:
         """Inputs on which the original runs, its outputs, and what the inputs are."""
-        runner = self.runner(self.original.model)
+        runner = self.runner(self.original.model, self.original)
         if self.x is not None:
             feeds = given_feeds(self.original.model, self.x)
             return feeds, runner.run(None, feeds), "the given inputs"
-        error = RunError("no inputs")
+        error, fallback = RunError("no inputs"), None
+        source = f"random inputs (seed {self.seed})"
         for feeds in random_feeds(self.original.model, self.seed):
             try:
-                return feeds, runner.run(None, feeds), f"random inputs (seed {self.seed})"
+                outputs = runner.run(None, feeds)
             except RunError as failure:
                 error = failure
-        raise RunError(f"the original does not run on random inputs, give real ones: {error}")
+                continue
+            if not any(has_nan(output) for output in outputs):
+                return feeds, outputs, source
+            fallback = fallback or (feeds, outputs, source)
+        if fallback is None:
+            raise RunError(f"the original does not run on random inputs, give real ones: {error}")
+        return fallback
 
 
 def opened(model: ModelProto | str | Path) -> ModelFile:
@@ -112,11 +119,13 @@ def at_jump_zero(patched: ModelProto, regions: list[Region], jumps: set[str]) ->
         for node in scope.nodes:
             if not any((scope.path, output) in ours for output in node.output):
                 continue
-            for entry in node.attribute:
-                if node.op_type == "Constant":
-                    entry.t.CopyFrom(scalar(entry.t.data_type, 0.0))
-                elif node.op_type == "ThresholdedRelu":
-                    entry.f = 0.0
+            if node.op_type == "Constant":
+                zeros = np.zeros_like(constant_node_value(node))
+                del node.attribute[:]
+                node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(zeros)))
+            elif node.op_type == "ThresholdedRelu":
+                del node.attribute[:]
+                node.attribute.append(helper.make_attribute("alpha", 0.0))
     for tensor in zeroed.graph.initializer:
         if tensor.name in jumps:
             tensor.CopyFrom(scalar(tensor.data_type, 0.0, tensor.name))

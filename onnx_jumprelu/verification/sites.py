@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu.graph import Array, NotConstantError, numpy_dtype
+from onnx_jumprelu.graph import (
+    FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
+    Array,
+    NotConstantError,
+    attribute,
+    constant_node_value,
+    numpy_dtype,
+)
 from onnx_jumprelu.rewrite.lowerings import DOMAIN
 from onnx_jumprelu.verification.structure import Region
 
@@ -38,15 +45,30 @@ def difference(actual: Array, expected: Array) -> Difference | None:
         described = f"{actual.dtype}{list(actual.shape)} against {expected.dtype}{list(expected.shape)}"
         return Difference(max(actual.size, expected.size), max(actual.size, expected.size), described)
     with np.errstate(invalid="ignore"):  # NaN
-        same = actual == expected
-        if np.dtype(actual.dtype).kind not in "biuSUO":
-            same = same | ((actual != actual) & (expected != expected))  # noqa: PLR0124 - only NaN differs from itself
-    same = np.asarray(same, dtype=bool)
+        same = np.asarray(actual == expected, dtype=bool) | (_is_nan(actual) & _is_nan(expected))
     if same.all():
         return None
     wrong = np.flatnonzero(~same.ravel())
     pair = f"{actual.ravel()[wrong[0]]!s} instead of {expected.ravel()[wrong[0]]!s}"
     return Difference(len(wrong), actual.size, pair)
+
+
+def _is_nan(array: Array) -> Array:
+    if array.dtype.kind in "biuSUO":
+        return np.zeros(array.shape, bool)
+    return np.asarray(array != array, dtype=bool)  # noqa: PLR0124 - only NaN differs from itself
+
+
+def has_nan(output: object) -> bool:
+    """Whether an output, an array or a sequence of them, holds a NaN."""
+    return any(_is_nan(array).any() for array in arrays(output))
+
+
+def arrays(output: object) -> list[Array]:
+    """The arrays of an output: one for a tensor, several for a sequence, none for an empty optional."""
+    if isinstance(output, (list, tuple)):
+        return [array for entry in output for array in arrays(entry)]
+    return [] if output is None else [np.asarray(output)]
 
 
 def jumprelu(x: Array, jump: float, cap: float | None = None, *, keep_nan: bool = False) -> Array:
@@ -94,11 +116,10 @@ def jump_in_graph(region: Region, defaults: dict[str, float]) -> float:
     values = [0.0]
     for node in region.nodes:
         values += [defaults[name] for name in node.input if name in defaults]
-        for entry in node.attribute:
-            if node.op_type == "Constant" and entry.name == "value":
-                values.append(float(numpy_helper.to_array(entry.t).astype(np.float64).reshape(-1)[0]))
-            elif node.op_type == "ThresholdedRelu" and entry.name == "alpha":
-                values.append(float(entry.f))
+        if node.op_type == "Constant":
+            values.append(float(constant_node_value(node).astype(np.float64).item()))
+        elif node.op_type == "ThresholdedRelu":
+            values.append(attribute(node, "alpha", 1.0))
     return max(values)
 
 
@@ -117,7 +138,9 @@ def site_model(region: Region, elem_type: int, patched: ModelProto, jumps: set[s
             graph.initializer.append(_bound(region, name, elem_type))
     imports = proto.opset_import if isinstance(proto, FunctionProto) else patched.opset_import
     functions = [function for function in patched.functions if function.domain == DOMAIN]
-    return helper.make_model(graph, opset_imports=list(imports), functions=functions, ir_version=patched.ir_version)
+    # Before IR 4 every initializer had to be an input too; the nodes mean the same in either.
+    ir_version = max(patched.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
+    return helper.make_model(graph, opset_imports=list(imports), functions=functions, ir_version=ir_version)
 
 
 def _root(region: Region) -> object:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnx_jumprelu.errors import ProvenanceError, VerificationError
+from onnx_jumprelu.errors import DataError, ProvenanceError, VerificationError
 from onnx_jumprelu.graph import Array
-from onnx_jumprelu.runtime import RunError
+from onnx_jumprelu.runtime import RunError, one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
 from onnx_jumprelu.verification.pair import Pair, opened
 from onnx_jumprelu.verification.structure import StructureError
@@ -75,6 +75,12 @@ def verify(
             checks.append(Check(name, ok=True, detail=check(pair)))
         except (FailedError, StructureError, ProvenanceError, RunError) as error:
             checks.append(Check(name, ok=False, detail=str(error)))
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what cannot be checked is not proved
+            checks.append(
+                Check(name, ok=False, detail=f"cannot be checked ({type(error).__name__}: {one_line(error)})")
+            )
         if on_check is not None:
             on_check(checks[-1])
         if name == "structure" and not checks[-1].ok:
