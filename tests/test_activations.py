@@ -82,6 +82,15 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         "slope is not 0 everywhere",
         single("PRelu", inputs=["x", "s"], extra={"s": f32([0, 0, 1e-3])}, shape=["N", 3]),
     ),
+    "PRelu, slope larger than the input": (
+        "the slope of shape [1, 4] widens its input",
+        single("PRelu", inputs=["x", "s"], extra={"s": np.zeros((1, 4), np.float32)}, shape=["N", 1]),
+    ),
+    "bound that depends on itself": (
+        "depends on itself",
+        parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (float[N] y)
+              { a = Identity(b)  b = Identity(a)  y = Clip(x, a) }"""),
+    ),
     "PRelu, slope fed": (
         "slope is not constant",
         parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float s) => (float[N] y)
@@ -119,6 +128,10 @@ NOT_RECTIFIERS: dict[str, ModelProto] = {
     ),
     "Max with one": single("Max", inputs=["x", "one"], extra={"one": ZERO + 1}),
     "Sigmoid": single("Sigmoid"),
+    "custom op with an activation that is no text": parse(
+        """<ir_version: 8, opset_import: ["" : 17, "odd" : 1]> net (float[N] x) => (float[N] y)
+        { y = odd.Op<activation = 3>(x) }"""
+    ),
     "Relu of another domain": parse(
         """<ir_version: 8, opset_import: ["" : 17, "odd" : 1]> net (float[N] x) => (float[N] y) { y = odd.Relu(x) }"""
     ),
@@ -267,3 +280,11 @@ def test_large_constants_do_not_disturb_the_types() -> None:
     )
     site = only(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     assert (site.dtype, site.shape) == ("float32", ("N", 64))
+
+
+def test_a_bound_at_the_end_of_a_long_chain() -> None:
+    chain = [helper.make_node("Identity", [f"c{number}"], [f"c{number + 1}"]) for number in range(3000)]
+    model = single("Clip", inputs=["x", "c3000"], extra={"c0": ZERO})
+    last = model.graph.node.pop()
+    model.graph.node.extend([*chain, last])
+    assert only(model).patchable

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -301,6 +303,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "mean without data": (["verify", "relu.onnx", "relu.onnx", "--mean", "1"], "--mean and --std go with --data"),
     "missing weights": (["patch", "in/model.onnx", "--jump", "1"], "its external data file is missing"),
     "huge jump": (["patch", "half.onnx", "--jump", "1e6"], "jump 1000000.0 is out of range for float16"),
+    "json over the model": (["inspect", "relu.onnx", "--json", "relu.onnx"], "relu.onnx: is a model"),
+    "json over the output": (["patch", "relu.onnx", "--jump", "1", "--json", "relu.jumprelu.onnx"], "is a model"),
+    "json nowhere after a patch": (["patch", "relu.onnx", "--jump", "1", "--json", "none/x.json"], "cannot be written"),
+    "an empty name": (["patch", "", "--jump", "1", "--in-place"], "an empty name is no model"),
     "demo nowhere": (["demo", "--out-dir", "bad.onnx"], "bad.onnx: cannot be made a folder"),
 }
 
@@ -347,6 +353,45 @@ class TestProgram:
                 command, shell=True, cwd=folder, capture_output=True, text=True, check=True, env=environment()
             )
             assert done.stderr == ""
+
+    def test_a_full_or_narrow_output(self, folder: Path) -> None:
+        model = single("Relu")
+        model.graph.node[0].name = "ünï"
+        onnx.save(model, folder / "u.onnx")
+        inspect = f"{sys.executable} -m onnx_jumprelu inspect u.onnx"
+        narrow = {**environment(), "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(  # noqa: S602 - our own interpreter
+            inspect, shell=True, cwd=folder, capture_output=True, text=True, check=True, env=narrow
+        )
+        assert "\\xfc" in done.stdout
+        done = subprocess.run(  # noqa: S602 - our own interpreter
+            f"{inspect} > /dev/full", shell=True, cwd=folder, capture_output=True, text=True, check=False, env=narrow
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("onnx-jumprelu: the output cannot be written (No space left on device)")
+        assert "Traceback" not in done.stderr
+
+    def test_ctrl_c_stops_a_batch(self, folder: Path) -> None:
+        for number in range(400):
+            onnx.save(parse(NESTED), folder / f"m{number}.onnx")
+        command = [sys.executable, "-m", "onnx_jumprelu", "patch", ".", "--jump", "1", "--out-dir", "out", "--verify"]
+        with subprocess.Popen(  # noqa: S603 - our own interpreter
+            [*command, "--jobs", "2"],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            start_new_session=True,
+        ) as program:
+            while not list(folder.glob("out/*.onnx")):
+                assert program.poll() is None
+                time.sleep(0.05)
+            os.killpg(program.pid, signal.SIGINT)
+            _, stderr = program.communicate(timeout=60)
+        assert program.returncode != 0
+        assert "Traceback" not in stderr
+        assert len(list(folder.glob("out/*.onnx"))) < 400
+        assert not list(folder.glob("out/.*"))
 
 
 def environment() -> dict[str, str]:

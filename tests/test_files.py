@@ -5,17 +5,20 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from onnx_jumprelu import (
     FileOptions,
+    JumpReLUError,
     ModelFileError,
     OptionError,
     PatchedFile,
     PatchError,
     patch_file,
     patch_files,
+    patch_model,
     revert_file,
 )
 from onnx_jumprelu.rewrite.files import expand
@@ -174,3 +177,39 @@ class TestExpand:
         (tmp_path / "empty").mkdir()
         with pytest.raises(ModelFileError, match="no model here"):
             expand([tmp_path / name])
+
+    def test_an_empty_name_is_not_the_current_folder(self) -> None:
+        with pytest.raises(ModelFileError, match="an empty name is no model"):
+            expand([""])
+
+    def test_outputs_and_folders_are_passed_over(self, folder: Path) -> None:
+        patch_file(folder / "a.onnx", jump=0.5)
+        (folder / "d.onnx").mkdir()
+        assert [path.name for path in expand([folder / "*.onnx"])] == ["a.onnx", "b.onnx"]
+        assert [path.name for path in expand([str(folder / "*.jumprelu.onnx")])] == ["a.jumprelu.onnx"]
+
+
+def test_a_large_slope_is_read(tmp_path: Path) -> None:
+    slope = np.zeros((4, 80, 80), np.float32)
+    model = single("PRelu", inputs=["x", "s"], extra={"s": slope}, shape=["N", 4, 80, 80])
+    onnx.save(model, tmp_path / "model.onnx")
+    patched = patch_file(tmp_path / "model.onnx", jump=0.5).output
+    assert patched is not None
+    assert patched.read_bytes() == patch_model(model, 0.5).model.SerializeToString()
+
+
+def test_a_model_that_breaks_onnxs_rules_is_one_line(tmp_path: Path) -> None:
+    model = single("Clip", inputs=["x", "lo"], extra={"c": np.zeros((), np.float32)})
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["c"], ["lo"], to=99))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(JumpReLUError) as error:
+        patch_file(tmp_path / "model.onnx", jump=0.5)
+    assert "model.onnx: " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_patch_that_could_not_be_undone_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnx_jumprelu.rewrite.files.revert_model", lambda model: model)
+    with pytest.raises(PatchError, match="cannot be patched in a way that can be undone"):
+        patch_file(folder / "a.onnx", jump=0.5)
+    assert not (folder / "a.jumprelu.onnx").exists()

@@ -13,7 +13,16 @@ import pytest
 from onnx import ModelProto
 
 from onnx_jumprelu import ModelFileError
-from onnx_jumprelu.model_io import ExternalDataMode, ModelFile, check_target, copy_file, load, staged, write_text
+from onnx_jumprelu.model_io import (
+    ExternalDataMode,
+    ModelFile,
+    check_target,
+    check_text_target,
+    copy_file,
+    load,
+    staged,
+    write_text,
+)
 from onnx_jumprelu.runtime import OrtRunner
 from tests.models import RELU, f32, parse, with_external_weights
 
@@ -246,3 +255,58 @@ def test_text_and_copies_are_whole_too(tmp_path: Path) -> None:
         write_text(tmp_path / "none" / "c", "")
     with pytest.raises(ModelFileError, match="cannot be written"):
         copy_file(tmp_path / "a.json", tmp_path / "none" / "c")
+
+
+def test_a_name_too_long_is_one_line(tmp_path: Path, model_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    refuse(long)
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        check_target(long, load(model_path))
+
+
+def test_what_nothing_could_read_is_not_written(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = load(model_path)
+    monkeypatch.setattr("onnx_jumprelu.model_io.LARGEST_MESSAGE", 50)
+    with pytest.raises(ModelFileError, match="would be larger than 2 GiB"):
+        save(source.model, tmp_path / "out.onnx", source)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_an_input_that_changes_meanwhile(model_path: Path, tmp_path: Path) -> None:
+    source = load(model_path, weights=False)
+    os.utime(model_path, ns=(0, 0))
+    with pytest.raises(ModelFileError, match="was changed by another program"):
+        save(source.model, tmp_path / "out.onnx", source)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_weights_are_copied_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    source = load(with_external_weights(tmp_path / "in"))
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("os.link", refuse_links)
+    save(source.model, tmp_path / "out" / "out.onnx", source)
+    assert (tmp_path / "out" / "weights.bin").read_bytes() == (tmp_path / "in" / "weights.bin").read_bytes()
+    (tmp_path / "out" / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match="cannot be linked"):
+        save(source.model, tmp_path / "out" / "out.onnx", source, "link")
+    assert not leftovers(tmp_path)
+
+
+class TestTextTarget:
+    def test_never_a_model(self, model_path: Path, tmp_path: Path) -> None:
+        for target in (model_path, tmp_path, tmp_path / "none" / "x.json"):
+            with pytest.raises(ModelFileError):
+                check_text_target(target, [model_path])
+        check_text_target(tmp_path / "x.json", [model_path])
+
+    def test_a_pipe_stays_a_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:  # noqa: S603, S607
+            write_text(tmp_path / "pipe", "{}\n")
+            assert reader.communicate()[0] == "{}\n"
+        assert (tmp_path / "pipe").is_fifo()

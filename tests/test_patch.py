@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import OptionError, PatchError, Recipe, find_activations, patch_model, revert_model
+from onnx_jumprelu.graph import FreshNames
 from onnx_jumprelu.rewrite.options import PatchOptions
 from tests.models import NESTED, RELU, f32, oracle, parse, run, single, spread
 
@@ -286,3 +287,80 @@ def test_a_foreign_domain_of_our_name_is_left_alone() -> None:
         patch_model(model, 0.5, lowering="function")
     patched = patch_model(model, 0.5).model
     assert revert_model(patched).SerializeToString() == model.SerializeToString()
+
+
+def test_a_function_may_be_named_like_another_ones_subgraph() -> None:
+    model = parse(
+        """<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+        net (float[N] x, bool b) => (float[N] y) { a = my.N(x, b)  y = my.Other(a) }
+        <domain: "my", opset_import: ["" : 18]> N (u, b) => (v) {
+            v = If (b) < then_branch = t () => (p) { n = Neg(u)  p = Relu(n) },
+                         else_branch = e () => (q) { q = Relu(u) } >
+        }
+        <domain: "my", opset_import: ["" : 18]> Other (u) => (v) { m = Neg(u)  k = Neg(m)  v = Relu(k) }"""
+    )
+    model.functions[1].name = model.graph.node[1].op_type = "N/v.then_branch"
+    before = model.SerializeToString()
+    for lowering in ("where", "function", "cast-mul"):
+        patched = patch_model(model, 0.5, lowering=lowering).model
+        onnx.checker.check_model(patched)
+        assert revert_model(patched).SerializeToString() == before
+        (y,) = run(patched, {"x": f32([-3, 0.3, 3]), "b": np.asarray(True)})
+        assert y.tolist() == [3, 0, 0]
+
+
+def test_a_functions_own_opset_is_respected() -> None:
+    """Onnx wants each operator in a function to be the same at the function's opset and at the main graph's."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["" : 21, "my" : 1]> net (float[N] x) => (float[N] y) { y = my.F(x) }
+        <domain: "my", opset_import: ["" : 18]> F (u) => (v) { v = Relu(u) }"""
+    )
+    onnx.checker.check_model(model)
+    for lowering in ("auto", "where", "function", "cast-mul"):
+        with pytest.raises(PatchError, match=r"differs between opset 18 here and 21 in the main graph"):
+            patch_model(model, 0.5, lowering=lowering)
+    onnx.checker.check_model(patch_model(model, 0.5, lowering="thresholded-relu").model)
+
+
+def test_a_foreign_domain_of_our_name_in_a_function_only() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17, "my" : 1]> net (float[N] x) => (float[N] y) { y = my.F(x) }
+        <domain: "my", opset_import: ["" : 17, "onnx_jumprelu" : 1]>
+        F (u) => (v) { a = onnx_jumprelu.JumpReLU(u)  v = Relu(a) }
+        <domain: "onnx_jumprelu", opset_import: ["" : 17]> JumpReLU (x) => (y) { y = Neg(x) }"""
+    )
+    with pytest.raises(PatchError, match="uses the domain onnx_jumprelu already"):
+        patch_model(model, 0.5, lowering="function")
+
+
+def test_an_exact_name_is_no_glob() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (float[N] y)
+        { a = Relu(x)  b = Relu(a)  y = Relu(b) }"""
+    )
+    for node, name in zip(model.graph.node, ("relu1", "relu[1]", "y"), strict=True):
+        node.name = name
+    assert {site.name for site in patch_model(model, 0.5, exclude=["relu[1]"]).sites} == {"relu1", "y"}
+    result = patch_model(model, recipe=Recipe(0.5, {"relu[1]": 1.0}))
+    assert {site.name: site.jump for site in result.sites} == {"relu1": 0.5, "relu[1]": 1.0, "y": 0.5}
+
+
+def test_the_jump_inputs_name_is_told() -> None:
+    model = parse(TWO)
+    model.graph.initializer.append(numpy_helper.from_array(f32(0), "jump"))
+    assert {site.jump_input for site in patch_model(model, 0.5, jump_input=True).sites} == {"jump_2"}
+    assert {site.jump_input for site in patch_model(model, 0.5).sites} == {None}
+
+
+def test_numpys_numbers_are_jumps() -> None:
+    for jump in (np.float32(0.5), np.float16(0.5), np.float64(0.5)):
+        assert patch_model(parse(RELU), jump).sites[0].jump == 0.5
+    for bad in (10**400, True):
+        with pytest.raises(OptionError, match="finite number"):
+            patch_model(parse(RELU), bad)
+
+
+def test_many_names_of_one_base_are_found_quickly() -> None:
+    """With a counter per base; trying every number from 2 on would take minutes here."""
+    names = FreshNames(parse(RELU))
+    assert [names("jumprelu/jump") for _ in range(50_000)][-1] == "jumprelu/jump_50000"

@@ -51,6 +51,9 @@ def test_an_unknown_site_lists_the_sites(name: str) -> None:
         ('{"default": NaN}', "the default: a jump is a finite number"),
         ('{"sites": {"a": "1"}}', "site 'a': a jump is a finite number of at least 0, not \"1\""),
         ('{"sites": {"a": true}}', "site 'a': a jump is"),
+        ('{"default": 1' + "0" * 400 + "}", "the default: a jump is"),
+        ('{"default": 1' + "0" * 5000 + "}", "not a recipe"),
+        ("[" * 100_000, "not a recipe"),
         ('{"sites": {"a": 1, "a": 2}}', "'a' stands there twice"),
     ],
 )

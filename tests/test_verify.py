@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu import DataError, Recipe, VerifyReport, find_activations, patch_model, verify
+from onnx_jumprelu import DataError, Recipe, VerifyReport, find_activations, patch_files, patch_model, verify
 from onnx_jumprelu.rewrite.provenance import PREFIX
 from onnx_jumprelu.verification.checks import CHECKS
 from onnx_jumprelu.verification.sites import difference, jumprelu, probes
-from tests.models import NESTED, f32, oracle, parse, single, with_external_weights
+from tests.models import NESTED, RELU, f32, oracle, parse, single, with_external_weights
 
 LOWERINGS = ["where", "thresholded-relu", "function", "cast-mul"]
 NET = """<ir_version: 8, opset_import: ["" : 17]>
@@ -340,3 +340,106 @@ def test_forms_with_bounds(samples: Path) -> None:
     model = onnx.load(samples / "digits_relu6.onnx")
     assert {site.form for site in find_activations(model)} == {"Clip"}
     assert verify(model, patch_model(model, 0.75).model).ok
+
+
+def test_the_patched_files_own_weights_are_checked(tmp_path: Path) -> None:
+    path = with_external_weights(tmp_path / "in")
+    patched = tmp_path / "out" / "model.jumprelu.onnx"
+    patch_files([path], patched.parent, 0.5)
+    assert verify(path, patched).ok
+    (patched.parent / "weights.bin").write_bytes(bytes(256))
+    report = verify(path, patched)
+    assert failed(report) == ["structure"]
+    assert "the weights differ" in report.checks[2].detail
+
+
+def test_a_function_body_that_lies_only_for_one_number_is_found() -> None:
+    model = parse(NET)
+    patched = patch_model(model, 0.5, lowering="function").model
+    body = patched.functions[0]
+    where = next(node for node in body.node if node.op_type == "Where")
+    sly = [
+        helper.make_node("Constant", [], ["odd"], value=numpy_helper.from_array(f32(1.2345678))),
+        helper.make_node("Equal", ["x", "odd"], ["hit"]),
+        helper.make_node("Not", ["hit"], ["miss"]),
+        helper.make_node("And", [where.input[0], "miss"], ["sly"]),
+    ]
+    where.input[0] = "sly"
+    index = list(body.node).index(where)
+    for node in reversed(sly):
+        body.node.insert(index, node)
+    assert failed(verify(model, patched)) == ["record"]
+
+
+def test_nan_of_the_original_is_avoided() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (float[N] y) { a = Log(x)  y = Relu(a) }"""
+    )
+    patched = patch_model(model, 0.5).model
+    assert verify(model, patched).ok
+    report = verify(model, patched, f32([-1.0]))
+    assert "The original computes NaN here" in report.checks[-1].detail
+
+
+@pytest.mark.parametrize("form", ["Max", "PRelu"])
+def test_holds_before_ir_4(form: str) -> None:
+    model = single(form, opset=8, ir_version=3, inputs=["x", "c"], extra={"c": f32([0])}, shape=["N", 1])
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, [1]))
+    report = verify(model, patch_model(model, 0.5).model)
+    assert report.ok, report
+
+
+def test_holds_where_onnxruntime_lacks_the_originals_kernel() -> None:
+    model = single("LeakyRelu", elem_type=TensorProto.DOUBLE, opset=14, alpha=0.0)
+    report = verify(model, patch_model(model, 0.5).model)
+    assert report.ok, report
+    assert "cannot load the original" in report.checks[1].detail
+
+
+@pytest.mark.parametrize("options", [{}, {"jump_input": True}], ids=str)
+def test_holds_for_a_type_that_is_not_known(options: dict[str, Any]) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> net (float[N] x) => (float[N] y)
+        { a = com.microsoft.Gelu(x)  b = Relu(a)  c = com.microsoft.Gelu(b)  y = Identity(c) }"""
+    )
+    assert [site.dtype for site in find_activations(model)] == [None]
+    report = verify(model, patch_model(model, 0.7, **options).model)
+    assert report.ok, report
+
+
+def test_sequences_are_compared() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (seq(float[N]) y)
+        { a = Relu(x)  b = Neg(a)  y = SequenceConstruct(a, b, a) }"""
+    )
+    report = verify(model, patch_model(model, 0.5).model)
+    assert report.ok, report
+
+
+def test_a_rewrite_by_hand_is_judged_too() -> None:
+    model = parse(RELU)
+    by_hand = RELU.replace(
+        "y = Relu(x)",
+        "j = Constant<value_float = 0.5>()  z = Constant<value_float = 0.0>() m = Greater(x, j)  y = Where(m, x, z)",
+    )
+    assert verify(model, parse(by_hand)).ok
+    assert verify(model, parse(RELU.replace("Relu", "ThresholdedRelu"))).ok
+    assert not verify(model, parse(by_hand.replace("Greater", "GreaterOrEqual"))).ok
+
+
+def test_what_cannot_be_checked_is_not_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(_: object) -> str:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(CHECKS, "record", explode)
+    report = verify(parse(NET), patch_model(parse(NET), 0.5).model)
+    assert "cannot be checked (ZeroDivisionError: oh)" in report.checks[3].detail
+    assert not report.ok
+
+
+def test_batches_of_one() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N, 4] x) => (float[M] y)
+        { shape = Constant<value_ints = [4]>()  a = Reshape(x, shape)  y = Relu(a) }"""
+    )
+    assert verify(model, patch_model(model, 0.5).model).ok

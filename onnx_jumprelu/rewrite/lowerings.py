@@ -51,22 +51,16 @@ class JumpSite:
         """A scalar of the site's element type."""
         if self.elem_type is not None:
             return to.constant(self.elem_type, value, f"jumprelu/{what}")
-        return self._as_x(to.constant(TensorProto.DOUBLE, value, f"jumprelu/{what}_double"), what, to)
+        double = to.constant(TensorProto.DOUBLE, value, f"jumprelu/{what}_double")
+        return to.op("CastLike", [double, self.x], f"{self.base}/{what}")
 
     def threshold(self, to: GraphBuilder) -> str:
         """Name of the scalar tensor that holds the jump in the site's element type."""
         if self.jump_input is None:
             return self.constant(self.jump, "jump", to)
         if self.elem_type is None:
-            return self._as_x(self.jump_input, "jump", to)
+            return to.op("CastLike", [self.jump_input, self.x], f"{self.base}/jump")
         return self.jump_input
-
-    def _as_x(self, scalar: str, what: str, to: GraphBuilder) -> str:
-        """A scalar in the element type of x, rounded to it."""
-        cast = to.op("CastLike", [scalar, self.x], f"{self.base}/{what}_cast")
-        # onnxruntime computes float16 in float32 on the CPU and merges a Cast to float16 with its own Cast back, which
-        # would leave the jump unrounded; an Identity between the two keeps them apart.
-        return to.op("Identity", [cast], f"{self.base}/{what}")
 
     def oldest(self, opset: int, bfloat16: int) -> str | None:
         """A refusal where the opset is too low for a lowering; bfloat16 came to most operators later."""

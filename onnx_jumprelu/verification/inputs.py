@@ -61,8 +61,8 @@ def _fitted(value: ValueInfoProto, array: Array) -> Array:
 def random_feeds(model: ModelProto, seed: int) -> Iterator[dict[str, Array]]:
     """Seeded random inputs, one guess after the other for the sizes that the file leaves open.
 
-    Floating-point inputs are standard normal, in a second round uniform between 0 and 1 (for a logarithm, say); integers
-    and booleans are 0 or 1, which most models take as indices too.
+    Floating-point inputs are standard normal, in a second round uniform between 0 and 1 (for a logarithm, say);
+    integers and booleans are 0 or 1, which most models take as indices too.
 
     Raises:
         DataError: an input is not a tensor of numbers.
