@@ -13,6 +13,7 @@ import mmap
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -170,6 +171,8 @@ def check_target(target: Path, source: ModelFile, *, in_place: bool = False) -> 
             raise ModelFileError(f"{target}: cannot be written, the folder {target.parent} does not exist")
         if target.exists() and not target.is_file():
             raise ModelFileError(f"{target}: is not a regular file; give another output")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise ModelFileError(f"{target}: is write-protected; give another output")
         if not in_place and _same(target, source.path):
             raise ModelFileError(f"{target}: is the input; give another output, or --in-place to replace it")
         for location in source.external_data:
@@ -217,7 +220,8 @@ def staged(
             with _os_errors(target):
                 for location in source.external_data:
                     _place_weights(source.path.parent / location, target.parent / location, mode, placed)
-                _write_flushed(staging, _content(model, target, source))
+                like = target if target.exists() else source.path
+                _write_flushed(staging, _content(model, target, source), stat.S_IMODE(like.stat().st_mode))
                 if target.exists():
                     shutil.copymode(target, staging)
             yield staging
@@ -317,9 +321,9 @@ def _os_errors(path: str | Path) -> Iterator[None]:
         raise ModelFileError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _write_flushed(path: Path, chunks: Chunks) -> None:
-    # Created by hand, not by tempfile, so that the new file gets the permissions of the user's umask.
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+def _write_flushed(path: Path, chunks: Chunks, mode: int = 0o666) -> None:
+    # Created by hand, not by tempfile, so that the new file gets these permissions less the user's umask.
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(chunks)
         file.flush()

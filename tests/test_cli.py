@@ -90,13 +90,13 @@ class TestPatch:
         assert main(["patch", "relu.onnx", "--jump", "0.5", "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out) == {
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
-            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [], "error": None,
+            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [], "error": None, "verified": False,
         }  # fmt: skip
 
     @pytest.mark.parametrize("lowering", get_args(common.Lowering))
     def test_lowerings(self, folder: Path, lowering: str) -> None:
         del folder
-        assert main(["patch", "relu.onnx", "-j", "0.5", "-o", "out.onnx", "--lowering", lowering, "--verify"]) == 0
+        assert main(["patch", "relu.onnx", "--jump", "0.5", "-o", "out.onnx", "--lowering", lowering, "--verify"]) == 0
         assert main(["verify", "relu.onnx", "out.onnx"]) == 0
 
     def test_the_lowerings_are_those_of_the_library(self) -> None:
@@ -115,21 +115,21 @@ class TestPatch:
 
     def test_other_switches(self, folder: Path) -> None:
         del folder
-        assert main(["patch", "relu.onnx", "-j", "0.5", "-o", "in.onnx", "--jump-input", "--keep-nan"]) == 0
+        assert main(["patch", "relu.onnx", "--jump", "0.5", "-o", "in.onnx", "--jump-input", "--keep-nan"]) == 0
         model = onnx.load("in.onnx")
         assert [value.name for value in model.graph.input] == ["x", "jump"]
         assert "LessOrEqual" in {node.op_type for node in model.graph.node}
 
     def test_dry_run(self, folder: Path, capsys: Captured) -> None:
         before = files(folder)
-        assert main(["patch", "relu.onnx", "-j", "0.5", "--dry-run"]) == 0
+        assert main(["patch", "relu.onnx", "--jump", "0.5", "--dry-run"]) == 0
         assert "nothing written (dry run)" in capsys.readouterr().out
         assert files(folder) == before
 
     def test_in_place_and_again(self, folder: Path, capsys: Captured) -> None:
         before = (folder / "relu.onnx").read_bytes()
-        assert main(["patch", "relu.onnx", "-j", "0.5", "--in-place"]) == 0
-        assert main(["patch", "relu.onnx", "-j", "1.0", "--in-place"]) == 0
+        assert main(["patch", "relu.onnx", "--jump", "0.5", "--in-place"]) == 0
+        assert main(["patch", "relu.onnx", "--jump", "1.0", "--in-place"]) == 0
         assert "patched before" in capsys.readouterr().out
         assert main(["revert", "relu.onnx", "--in-place"]) == 0
         assert (folder / "relu.onnx").read_bytes() == before
@@ -159,23 +159,23 @@ class TestPatch:
         with_external_weights(folder / "in")
         (folder / "out").mkdir()
         assert (
-            main(["patch", "in/model.onnx", "-j", "0.5", "-o", "out/m.onnx", "--external-data", "link", "--verify"])
+            main(["patch", "in/model.onnx", "--jump", "0.5", "-o", "out/m.onnx", "--external-data", "link", "--verify"])
             == 0
         )
         assert (folder / "in" / "weights.bin").samefile(folder / "out" / "weights.bin")
-        assert main(["patch", "in/model.onnx", "-j", "0.5", "--verify"]) == 0
+        assert main(["patch", "in/model.onnx", "--jump", "0.5", "--verify"]) == 0
 
 
 class TestRevert:
     def test_says_that_the_bytes_are_the_originals(self, folder: Path, capsys: Captured) -> None:
-        main(["patch", "nested.onnx", "-j", "0.5", "-q"])
+        main(["patch", "nested.onnx", "--jump", "0.5", "-q"])
         assert main(["revert", "nested.jumprelu.onnx", "-o", "back.onnx"]) == 0
         assert "the very bytes" in capsys.readouterr().out
         assert (folder / "back.onnx").read_bytes() == (folder / "nested.onnx").read_bytes()
 
     def test_json(self, folder: Path, capsys: Captured) -> None:
         del folder
-        main(["patch", "relu.onnx", "-j", "0.5", "-q"])
+        main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
         assert main(["revert", "relu.jumprelu.onnx", "--json", "-"]) == 0
         content = json.loads(capsys.readouterr().out)
         assert content == {"input": "relu.jumprelu.onnx", "output": "relu.reverted.onnx", "identical": True}
@@ -184,7 +184,7 @@ class TestRevert:
 class TestVerify:
     def test_right(self, folder: Path, capsys: Captured) -> None:
         del folder
-        main(["patch", "relu.onnx", "-j", "0.5", "-q"])
+        main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
         assert main(["verify", "relu.onnx", "relu.jumprelu.onnx"]) == 0
         out = capsys.readouterr().out
         assert "verified: the rewrite is right" in out
@@ -192,7 +192,7 @@ class TestVerify:
 
     def test_wrong(self, folder: Path, capsys: Captured) -> None:
         del folder
-        main(["patch", "relu.onnx", "-j", "0.5", "-q"])
+        main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
         model = onnx.load("relu.jumprelu.onnx")
         next(node for node in model.graph.node if node.op_type == "Greater").op_type = "Less"
         onnx.save(model, "wrong.onnx")
@@ -203,9 +203,24 @@ class TestVerify:
 
     def test_data(self, folder: Path, capsys: Captured) -> None:
         np.savez(folder / "d.npz", x=np.arange(80, dtype=np.uint8).reshape(20, 4))
-        main(["patch", "relu.onnx", "-j", "0.5", "-q"])
+        main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
         command = ["verify", "relu.onnx", "relu.jumprelu.onnx", "--data", "d.npz", "--mean", "0.1", "--std", "0.2"]
         assert main(command) == 0
+        assert "the given inputs" in capsys.readouterr().out
+
+    def test_data_for_several_inputs(self, folder: Path, capsys: Captured) -> None:
+        main(["patch", "nested.onnx", "--jump", "0.5", "-q"])
+        np.savez(folder / "d.npz", x=np.ones((1, 4), np.float32), flag=np.asarray(True), trips=np.asarray(2))
+        assert main(["verify", "nested.onnx", "nested.jumprelu.onnx", "--data", "d.npz"]) == 2
+        assert "the model has 3 inputs" in capsys.readouterr().err
+        two = parse(
+            """<ir_version: 8, opset_import: ["" : 17]> net (float[N] a, float[N] b) => (float[N] y)
+            { c = Add(a, b)  y = Relu(c) }"""
+        )
+        onnx.save(two, "two.onnx")
+        main(["patch", "two.onnx", "--jump", "0.5", "-q"])
+        np.savez(folder / "d.npz", a=np.ones(20, np.float32), b=np.ones(20, np.float32))
+        assert main(["verify", "two.onnx", "two.jumprelu.onnx", "--data", "d.npz"]) == 0
         assert "the given inputs" in capsys.readouterr().out
 
     def test_a_failed_verification_writes_nothing(
@@ -213,7 +228,7 @@ class TestVerify:
     ) -> None:
         monkeypatch.setitem(LOWERINGS, "where", Lowering(_greater_or_equal, lambda _: None))
         before = files(folder)
-        assert main(["patch", "relu.onnx", "-j", "0.5", "--verify"]) == 1
+        assert main(["patch", "relu.onnx", "--jump", "0.5", "--verify"]) == 1
         assert "nothing written, the check 'sites' failed" in capsys.readouterr().err
         assert files(folder) == before
 
@@ -256,8 +271,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "not ONNX": (["patch", "bad.onnx", "--jump", "1"], "bad.onnx: is not an ONNX model"),
     "missing": (["inspect", "none.onnx"], "none.onnx: cannot be read"),
     "a directory": (["inspect", "."], ".: is a directory"),
-    "negative jump": (["patch", "relu.onnx", "--jump", "-1"], "a jump is a finite number of at least 0"),
-    "NaN jump": (["patch", "relu.onnx", "--jump", "nan"], "a jump is a finite number of at least 0"),
+    "negative jump": (["patch", "relu.onnx", "--jump", "-1"], "must be a finite number of at least 0"),
+    "NaN jump": (["patch", "relu.onnx", "--jump", "nan"], "must be a finite number of at least 0"),
     "no number": (["patch", "relu.onnx", "--jump", "big"], "--jump"),
     "no jump": (["patch", "relu.onnx"], "give either --jump NUMBER or --recipe FILE"),
     "both": (["patch", "relu.onnx", "--jump", "1", "--recipe", "r.json"], "give either --jump"),
@@ -273,7 +288,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "none patchable": (
         ["patch", "leaky.onnx", "--jump", "1"],
-        "none of its 1 activations is patched; 'act': alpha is 0.01",
+        "none of its activations (1) is patched; 'act': alpha is 0.01",
     ),
     "no folder": (["patch", "relu.onnx", "--jump", "1", "-o", "none/x.onnx"], "the folder none does not exist"),
     "a device": (["patch", "relu.onnx", "--jump", "1", "-o", "/dev/null"], "is not a regular file"),
@@ -291,7 +306,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "bad lowering": (["patch", "relu.onnx", "--jump", "1", "--lowering", "fancy"], "--lowering"),
     "impossible lowering": (
         ["patch", "relu.onnx", "--jump", "1", "--lowering", "thresholded-relu", "--keep-nan"],
-        "cannot do",
+        "thresholded-relu has no",
     ),
     "no jobs": (["patch", "relu.onnx", "--jump", "1", "--jobs", "0"], "--jobs"),
     "unknown option": (["patch", "relu.onnx", "--jmup", "1"], "--jmup"),
@@ -363,7 +378,7 @@ class TestProgram:
         done = subprocess.run(  # noqa: S602 - our own interpreter
             inspect, shell=True, cwd=folder, capture_output=True, text=True, check=True, env=narrow
         )
-        assert "\\xfc" in done.stdout
+        assert done.stderr == ""
         done = subprocess.run(  # noqa: S602 - our own interpreter
             f"{inspect} > /dev/full", shell=True, cwd=folder, capture_output=True, text=True, check=False, env=narrow
         )

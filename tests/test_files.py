@@ -130,11 +130,16 @@ class TestMany:
         (result,) = patch_files([folder / "a.onnx"], jump=0.5, files=FileOptions(check=explode))
         assert str(result.error).endswith("a.onnx: unexpected ZeroDivisionError: two lines")
 
-    def test_two_inputs_never_share_an_output(self, folder: Path) -> None:
+    def test_models_keep_their_folders(self, folder: Path) -> None:
         onnx.save(parse(RELU), folder / "sub" / "a.onnx")
-        with pytest.raises(OptionError, match="would both be written to"):
-            patch_files([folder / "a.onnx", folder / "sub" / "a.onnx"], folder / "out", 0.5)
-        assert not (folder / "out").exists()
+        results = patch_files([folder / "a.onnx", folder / "sub" / "a.onnx"], folder / "out", 0.5)
+        outputs = [folder / "out" / "a.jumprelu.onnx", folder / "out" / "sub" / "a.jumprelu.onnx"]
+        assert [result.output for result in results] == outputs
+        assert all(output.is_file() for output in outputs)
+
+    def test_one_name_is_no_list(self, folder: Path) -> None:
+        with pytest.raises(OptionError, match="takes a list of files"):
+            patch_files(str(folder / "a.onnx"), jump=0.5)
 
     def test_the_same_input_twice_is_refused(self, folder: Path) -> None:
         with pytest.raises(OptionError, match="would both be written to"):
@@ -154,11 +159,12 @@ class TestMany:
 
     def test_other_weights_of_the_same_name_fail_alone(self, tmp_path: Path) -> None:
         first = with_external_weights(tmp_path / "one", "first.onnx")
-        second = with_external_weights(tmp_path / "two", "second.onnx")
-        (tmp_path / "two" / "weights.bin").write_bytes(bytes(256))
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "weights.bin").write_bytes(bytes(256))
+        second = with_external_weights(tmp_path / "one", "second.onnx", location="others.bin")
         results = patch_files([first, second], tmp_path / "out", 0.5)
-        assert [result.error is None for result in results] == [True, False]
-        assert (tmp_path / "out" / "weights.bin").read_bytes() == (tmp_path / "one" / "weights.bin").read_bytes()
+        assert [result.error is None for result in results] == [False, True]
+        assert (tmp_path / "out" / "weights.bin").read_bytes() == bytes(256)
 
 
 class TestExpand:
@@ -187,6 +193,9 @@ class TestExpand:
         (folder / "d.onnx").mkdir()
         assert [path.name for path in expand([folder / "*.onnx"])] == ["a.onnx", "b.onnx"]
         assert [path.name for path in expand([str(folder / "*.jumprelu.onnx")])] == ["a.jumprelu.onnx"]
+        named = [folder / "a.jumprelu.onnx", folder / "a.onnx"]  # as a shell expands *.onnx
+        assert [path.name for path in expand(named)] == ["a.onnx"]
+        assert [path.name for path in expand(named[:1])] == ["a.jumprelu.onnx"]
 
 
 def test_a_large_slope_is_read(tmp_path: Path) -> None:

@@ -202,16 +202,28 @@ class TestSave:
         assert not leftovers(tmp_path)
 
     def test_permissions(self, model_path: Path, tmp_path: Path) -> None:
+        """A new file has the model's permissions, less the umask; an old one keeps its own."""
         target = tmp_path / "out.onnx"
-        old = os.umask(0o027)
-        try:
-            save(parse(RELU), target, load(model_path))
-        finally:
-            os.umask(old)
-        assert stat.S_IMODE(target.stat().st_mode) == 0o640
-        target.chmod(0o600)
+        for given, expected in ((0o666, 0o640), (0o600, 0o600)):
+            model_path.chmod(given)
+            target.unlink(missing_ok=True)
+            old = os.umask(0o027)
+            try:
+                save(parse(RELU), target, load(model_path))
+            finally:
+                os.umask(old)
+            assert stat.S_IMODE(target.stat().st_mode) == expected
+        target.chmod(0o644)
         save(parse(RELU), target, load(model_path))
-        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+        assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+    def test_a_write_protected_file_stays(
+        self, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "out.onnx").write_bytes(b"old")
+        monkeypatch.setattr("os.access", lambda *_: False)  # root may write everything
+        with pytest.raises(ModelFileError, match="is write-protected"):
+            check_target(tmp_path / "out.onnx", load(model_path))
 
     def test_a_link_becomes_a_file(self, model_path: Path, tmp_path: Path) -> None:
         (tmp_path / "blob").write_bytes(b"shared")

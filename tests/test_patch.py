@@ -220,7 +220,7 @@ class TestSelection:
             patch_model(parse(TWO), 0.5, include=["conv9"])
 
     def test_nothing_left(self) -> None:
-        with pytest.raises(PatchError, match="none of its 2 activations is patched; 'a': excluded"):
+        with pytest.raises(PatchError, match="none of its activations \\(2\\) is patched; 'a': excluded"):
             patch_model(parse(TWO), 0.5, exclude=["*"])
 
     def test_no_activation_at_all(self) -> None:
@@ -240,7 +240,7 @@ class TestSelection:
 class TestOptions:
     @pytest.mark.parametrize("jump", [-0.1, float("nan"), float("inf"), -float("inf")])
     def test_bad_jumps(self, jump: float) -> None:
-        with pytest.raises(OptionError, match="a jump is a finite number of at least 0"):
+        with pytest.raises(OptionError, match="must be a finite number of at least 0"):
             patch_model(parse(RELU), jump)
 
     def test_neither_or_both(self) -> None:
@@ -254,7 +254,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("options", [{"keep_nan": True}, {"jump_input": True}], ids=str)
     def test_what_thresholded_relu_cannot_do(self, options: dict[str, Any]) -> None:
-        with pytest.raises(OptionError, match=f"cannot do {next(iter(options))}"):
+        with pytest.raises(OptionError, match="thresholded-relu has no"):
             patch_model(parse(RELU), 0.5, lowering="thresholded-relu", **options)
 
     def test_a_lone_string_is_no_list_of_globs(self) -> None:

@@ -170,7 +170,11 @@ def test_patch_never_clashes_and_revert_restores(data: st.DataObject) -> None:
         return  # onnxruntime takes no node names that occur twice
     zero_runner, patched_runner = OrtRunner(zero), OrtRunner(patched)
     for flag in (False, True):
-        assert np.array_equal(zero_runner.run(None, feeds(flag=flag)), runner.run(None, feeds(flag=flag)))
+        try:
+            expected = runner.run(None, feeds(flag=flag))
+        except RunError:
+            continue  # nor does it run every graph that onnx accepts
+        assert np.array_equal(zero_runner.run(None, feeds(flag=flag)), expected)
         patched_runner.run(None, feeds(flag=flag))
 
 

@@ -443,3 +443,16 @@ def test_batches_of_one() -> None:
         { shape = Constant<value_ints = [4]>()  a = Reshape(x, shape)  y = Relu(a) }"""
     )
     assert verify(model, patch_model(model, 0.5).model).ok
+
+
+def test_a_difference_is_named() -> None:
+    model = parse(NET)
+    details = {}
+    for fault in (_weights, _metadata, _other_opset, _output_renamed):
+        patched = patch_model(model, 0.5).model
+        fault(patched)
+        details[fault] = verify(model, patched).checks[2].detail
+    assert "in graph.initializer 'w'" in details[_weights]
+    assert "in metadata_props" in details[_metadata]
+    assert "in opset_import" in details[_other_opset]
+    assert "in graph.output 'y'" in details[_output_renamed]

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except UsageError as error:
-        return _fail(f"{_message(error)} (see '{_command(error)} --help')", UNUSABLE)
+        message = _message(error)  # none where the help was shown because there were no arguments
+        return _fail(f"{message} (see '{_command(error)} --help')", UNUSABLE) if message else UNUSABLE
     except VerificationError as error:
         return _fail(str(error), FAILED)
     except JumpReLUError as error:
@@ -78,7 +79,7 @@ def _fail(message: str, code: int) -> int:
 
 def _message(error: BaseException) -> str:
     describe = getattr(error, "format_message", None)
-    return str(describe() if describe else error).rstrip(".")
+    return str(describe() if describe else error).rstrip(".").replace("Value error, ", "")
 
 
 def _command(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -53,9 +52,9 @@ def check_json(json_target: str | None, *models: Path) -> None:
         check_text_target(str(json_target), models)
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal, None where stdout is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def in_color() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def numbers(text: str | None, option: str) -> list[float] | None:

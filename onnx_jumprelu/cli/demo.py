@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, show, terminal_width
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, show
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 MODEL, DATA = "digits_cnn.onnx", "digits.npz"
@@ -46,18 +46,18 @@ def run(
     before = clean_accuracy(load(model).model, data.x, labels)
     after = clean_accuracy(load(patched).model, data.x, labels)
 
-    width = terminal_width()
+    color = in_color()
     steps = [
-        ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, width)),
+        ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, color=color)),
         (
             f"2. Rewrite them. Jump {jump:g}: the largest tried that cost at most 1 point of validation accuracy.",
             f"patch {model} --jump {jump:g}",
-            tables.patched_file(result, width),
+            tables.patched_file(result, color=color),
         ),
         (
             "3. Is the rewrite right?",
             f"verify {model} {patched} --data {out_dir / DATA}",
-            tables.verification(report, width),
+            tables.verification(report, color=color),
         ),
     ]
     told = "\n\n".join(f"{title}\n$ onnx-jumprelu {command}\n{text}" for title, command, text in steps)

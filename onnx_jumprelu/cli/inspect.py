@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, show, terminal_width
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, show
 
 
 def run(
@@ -21,4 +21,4 @@ def run(
 
     check_json(json, model)
     sites = find_in_file(model)
-    show(tables.inspection(model, sites, terminal_width()), as_json.inspection(model, sites), json, quiet=quiet)
+    show(tables.inspection(model, sites, color=in_color()), as_json.inspection(model, sites), json, quiet=quiet)

@@ -18,9 +18,9 @@ from onnx_jumprelu.cli.common import (
     Lowering,
     QuietOption,
     check_json,
+    in_color,
     progress,
     show,
-    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(
         list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL...")
     ],
     jump: Annotated[
-        float | None, typer.Option("--jump", "-j", help="One jump for all sites, in units of the pre-activations.")
+        float | None, typer.Option("--jump", help="One jump for all sites, in units of the pre-activations.")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="A jump per site: a JSON file.")] = None,
     output: Annotated[
@@ -64,7 +64,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
-    from onnx_jumprelu.rewrite.files import FileOptions, default_output, expand
+    from onnx_jumprelu.rewrite.files import FileOptions, default_outputs, expand, make_folder
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
 
@@ -87,9 +87,12 @@ def run(
         in_place=in_place, external_data=external_data, dry_run=dry_run, check=prove if verify else None
     )
     paths = expand(models)
-    check_json(json, *paths, *(output or default_output(path, out_dir) for path in paths))
-    if len(paths) == 1 and [str(path) for path in paths] == models and out_dir is None:
-        _patch_one(paths[0], output, jump, options, files, json, quiet=quiet)
+    outputs = [output] if output else default_outputs(paths, out_dir)
+    check_json(json, *paths, *outputs)
+    if len(models) == 1 and paths == [Path(models[0])]:
+        if out_dir is not None and not dry_run:
+            make_folder(out_dir)
+        _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, json, quiet=quiet)
         return
     if output is not None:
         raise typer.BadParameter(f"-o names one output, but there are {len(paths)} models; use --out-dir")
@@ -110,7 +113,9 @@ def _patch_one(
     from onnx_jumprelu.rewrite.files import patch_file
 
     result = patch_file(path, output, jump, files=files, **options)
-    show(tables.patched_file(result, terminal_width()), as_json.patched_file(result), json, quiet=quiet)
+    verified = files.check is not None
+    text = tables.patched_file(result, color=in_color(), verified=verified)
+    show(text, {**as_json.patched_file(result), "verified": verified}, json, quiet=quiet)
 
 
 def _patch_many(

@@ -65,6 +65,16 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
     return Data(floats, None if labels is None else labels.astype(np.int64), Path(path))
 
 
+def load_inputs(path: str | Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]] | None:
+    """Inputs by their names in the model, as the file holds them; None where the file lacks one of them.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    arrays = _read(Path(path))
+    return {name: arrays[name] for name in names} if arrays.keys() >= set(names) else None
+
+
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         archive = np.load(path, allow_pickle=False)

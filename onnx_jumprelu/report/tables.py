@@ -1,4 +1,4 @@
-"""Results for the terminal. Names are never cut short: long cells are folded."""
+"""Results for the terminal. Names are never cut short."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.verification.verify import VerifyReport
 
-WIDE = 10_000  # for pipes and files: one line per row
+WIDE = 10_000  # one line per row: what the terminal wraps can still be copied
 INDENT = "  "
 
 
-def inspection(model: Path, sites: Sequence[ActivationSite], width: int | None) -> str:
+def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = False) -> str:
     """The sites of a model, one row each."""
     patchable = sum(site.patchable for site in sites)
     headline = f"{model}: {_count(len(sites), 'activation site')}, {patchable} patchable"
     rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
-    return _lines(headline, _table(("site", "scope", "form", "dtype", "shape", "status"), rows, width) if rows else "")
+    return _lines(
+        headline, _table(("site", "scope", "form", "dtype", "shape", "status"), rows, color=color) if rows else ""
+    )
 
 
 def _status(site: ActivationSite) -> str:
@@ -39,14 +41,15 @@ def _shape(site: ActivationSite) -> str:
     return " x ".join("?" if size is None else str(size) for size in site.shape) or "scalar"
 
 
-def patched_file(result: PatchedFile, width: int | None) -> str:
+def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = False) -> str:
     """What happened to one file, one row per site."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
     headline = f"{result.input} -> {to}: {_patched(result)}"
     rows = [(site.name, _jump(site)) for site in result.sites]
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
-    return _lines(headline, _table(("site", "result"), rows, width), note)
+    proof = "Verified before it was written." if verified else ""
+    return _lines(headline, _table(("site", "result"), rows, color=color), note, proof)
 
 
 def _jump(site: SiteJump) -> str:
@@ -78,26 +81,26 @@ def reverted_file(result: RevertedFile) -> str:
         "the very bytes of the file that was patched (SHA-256 agrees)"
         if result.identical
         else "the original nodes are back, but the bytes are not those of the file that was patched: it was changed "
-        "since, or written by a program that encodes ONNX files in another way"
+        "since (then check that it still fits together), or encoded in an unusual way"
     )
     return f"{result.input} -> {result.output}: {what}"
 
 
-def verification(report: VerifyReport, width: int | None) -> str:
+def verification(report: VerifyReport, *, color: bool = False) -> str:
     """The checks, one row each, and the notes."""
     rows = [("ok" if check.ok else "FAILED", check.name, check.detail) for check in report.checks]
     headline = "verified: the rewrite is right" if report.ok else "NOT verified"
-    return _lines(headline, _table(("", "check", "found"), rows, width), *report.notes)
+    return _lines(headline, _table(("", "check", "found"), rows, color=color), *report.notes)
 
 
-def _table(columns: Iterable[str], rows: Iterable[Sequence[str]], width: int | None) -> str:
+def _table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for row in rows:
         table.add_row(*(Text(cell, style="red" if cell == "FAILED" else "") for cell in row))
     out = io.StringIO()
-    Console(file=out, width=(width or WIDE) - len(INDENT), force_terminal=width is not None).print(table)
+    Console(file=out, width=WIDE, force_terminal=color).print(table)
     return "\n".join(INDENT + line.rstrip() for line in out.getvalue().splitlines())
 
 

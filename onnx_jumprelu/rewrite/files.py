@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
 SUFFIX = ".jumprelu.onnx"
+REVERTED = ".reverted.onnx"
+OUTPUTS = (SUFFIX, REVERTED)
 # Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
 Check = Callable[[Path, Path], None]
 
@@ -84,8 +87,7 @@ class _Job:
     target: Path
     options: PatchOptions
     files: FileOptions
-    # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
-    keep_weights: bool = False
+    batch: bool = False
 
 
 def find_in_file(path: Path) -> list[ActivationSite]:
@@ -99,6 +101,17 @@ def default_output(path: Path, out_dir: Path | None = None) -> Path:
     """`model.onnx` becomes `model.jumprelu.onnx`, beside it or in another folder; patched names stay as they are."""
     name = path.name if path.name.endswith(SUFFIX) else path.name.removesuffix(".onnx") + SUFFIX
     return (out_dir or path.parent) / name
+
+
+def default_outputs(paths: Sequence[Path], out_dir: Path | None = None) -> list[Path]:
+    """`default_output` for many: below `out_dir`, models keep the folders that they have below their common one."""
+    if out_dir is None or not paths:
+        return [default_output(path) for path in paths]
+    folders = [path.absolute().parent for path in paths]
+    common = Path(os.path.commonpath(folders))
+    return [
+        default_output(path, out_dir / folder.relative_to(common)) for path, folder in zip(paths, folders, strict=True)
+    ]
 
 
 def patch_file(
@@ -132,16 +145,18 @@ def patch_file(
 
 def _patch(job: _Job) -> PatchedFile:
     original = _load(job.source)
-    if not job.files.dry_run:
-        check_target(job.target, original, in_place=job.files.in_place)
     with _naming(job.source):
         before = original.model.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
         if not summary.repatched and revert_model(original.model).SerializeToString() != before:
             raise PatchError("cannot be patched in a way that can be undone; please report this model")
     if not job.files.dry_run:
+        if job.batch:
+            make_folder(job.target.parent)
+        check_target(job.target, original, in_place=job.files.in_place)
+        # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
         with staged(
-            original.model, job.target, original, mode=job.files.external_data, keep_weights=job.keep_weights
+            original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
         ) as finished:
             if job.files.check is not None:
                 job.files.check(job.source, finished)
@@ -184,7 +199,8 @@ def patch_files(
 
     Args:
         sources: The models.
-        out_dir: Folder for the outputs, made where it is missing; beside each input by default.
+        out_dir: Folder for the outputs, made where it is missing; models keep the folders that they have below their
+            common one. Beside each input by default.
         jump: One jump for all sites, in units of the pre-activations, at least 0.
         executor: Any `concurrent.futures` executor; without one the files are patched one after the other.
         files: How to write.
@@ -197,17 +213,16 @@ def patch_files(
     Raises:
         OptionError: options out of range, or two sources that would be written to the same output.
     """
+    if isinstance(sources, (str, Path)):
+        raise OptionError("patch_files takes a list of files; patch_file takes one")
     files = files or FileOptions()
     chosen = PatchOptions(jump=jump, **options)
-    folder = None if out_dir is None else Path(out_dir)
     paths = [Path(source) for source in sources]
-    jobs = [
-        _Job(path, path if files.in_place else default_output(path, folder), chosen, files, keep_weights=True)
-        for path in paths
-    ]
+    targets = paths if files.in_place else default_outputs(paths, None if out_dir is None else Path(out_dir))
+    jobs = [_Job(path, target, chosen, files, batch=True) for path, target in zip(paths, targets, strict=True)]
     _check_distinct(jobs)
-    if folder is not None and not files.dry_run:
-        make_folder(folder)
+    if out_dir is not None and not files.dry_run:
+        make_folder(Path(out_dir))
     results: dict[int, PatchedFile] = {}
     for index, result in _run(jobs, executor):
         results[index] = result
@@ -285,14 +300,14 @@ def revert_file(
 
 def default_reverted(path: Path) -> Path:
     """`model.jumprelu.onnx` becomes `model.reverted.onnx`, beside it."""
-    return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + ".reverted.onnx")
+    return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + REVERTED)
 
 
 def expand(arguments: Iterable[str | Path]) -> list[Path]:
     """The model files that paths, globs and folders name, each once, in a stable order.
 
-    A folder stands for every `.onnx` file below it; outputs of this tool (`*.jumprelu.onnx`) count only where they or a
-    glob with that ending are named.
+    A folder stands for every `.onnx` file below it. Outputs of this tool are passed over (`*.jumprelu.onnx`,
+    `*.reverted.onnx`) unless they, or a glob with that ending, are named; also beside the model that they came from.
 
     Raises:
         ModelFileError: a glob or a folder holds no model.
@@ -303,10 +318,10 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         if not text:
             raise ModelFileError("'': an empty name is no model")
         if _holds(path.is_dir):
-            matches = [entry for entry in path.rglob("*.onnx") if not entry.name.endswith(SUFFIX)]
+            matches = [entry for entry in path.rglob("*.onnx") if not entry.name.endswith(OUTPUTS)]
         elif has_magic(text) and not _holds(path.exists):
             found_here = map(Path, glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns
-            matches = [entry for entry in found_here if text.endswith(SUFFIX) or not entry.name.endswith(SUFFIX)]
+            matches = [entry for entry in found_here if text.endswith(OUTPUTS) or not entry.name.endswith(OUTPUTS)]
         else:
             found[path] = None
             continue
@@ -314,7 +329,15 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         if not matches:
             raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
         found.update(dict.fromkeys(matches))
-    return list(found)
+    return [path for path in found if _model_of(path) not in found]
+
+
+def _model_of(output: Path) -> Path | None:
+    """The model whose default output has this name, None where the name is no such output's."""
+    for suffix in OUTPUTS:
+        if output.name.endswith(suffix):
+            return output.with_name(output.name.removesuffix(suffix) + ".onnx")
+    return None
 
 
 def _holds(test: Callable[[], bool]) -> bool:

@@ -65,7 +65,7 @@ class JumpSite:
     def oldest(self, opset: int, bfloat16: int) -> str | None:
         """A refusal where the opset is too low for a lowering; bfloat16 came to most operators later."""
         needed = bfloat16 if self.elem_type == TensorProto.BFLOAT16 else opset
-        return f"needs opset {needed}, the model has {self.opset}" if self.opset < needed else None
+        return f"needs opset {needed}, the model has {self.opset}; use auto" if self.opset < needed else None
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class PatchOptions:
         if self.lowering != AUTO and self.lowering not in LOWERINGS:
             raise OptionError(f"no lowering '{self.lowering}'; there are {AUTO}, {', '.join(LOWERINGS)}")
         if self.lowering == "thresholded-relu" and (self.keep_nan or self.jump_input):
-            option = "keep_nan" if self.keep_nan else "jump_input"
-            raise OptionError(f"lowering thresholded-relu cannot do {option}; use where")
+            option = "NaN-keeping form" if self.keep_nan else "jump input"
+            raise OptionError(f"lowering thresholded-relu has no {option}; use lowering where")
         if isinstance(self.include, str) or isinstance(self.exclude, str):
             raise OptionError("include and exclude are lists of names or globs")
 
@@ -78,5 +78,7 @@ class PatchOptions:
             elif name in excluded:
                 result[name] = "excluded"
             else:
-                result[name] = "the recipe gives it no jump" if jump is None else checked_jump(jump, f"site '{name}'")
+                result[name] = (
+                    "the recipe gives it no jump" if jump is None else checked_jump(jump, f"the jump of site '{name}'")
+                )
         return result

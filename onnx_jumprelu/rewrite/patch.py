@@ -209,7 +209,7 @@ def _plan(model: ModelProto, options: PatchOptions) -> tuple[list[_Planned], lis
             skipped.append(SkippedSite(found.site.name, plan))
     if not planned:
         first = skipped[0]
-        raise PatchError(f"none of its {len(skipped)} activations is patched; '{first.name}': {first.reason}")
+        raise PatchError(f"none of its activations ({len(skipped)}) is patched; '{first.name}': {first.reason}")
     return planned, skipped
 
 
@@ -225,6 +225,10 @@ def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptio
     in_type = rounded(jump, held_in)
     if in_type == float("inf"):
         raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {dtype_name(held_in or 0)}")
+    if jump and not in_type:
+        raise OptionError(
+            f"site '{site.name}': jump {jump!r} is 0 in {dtype_name(held_in or 0)}; give 0 or a larger one"
+        )
     opset, main = found.scope.opset or 0, main_opset(model)
     target = JumpSite(
         x=site.input,

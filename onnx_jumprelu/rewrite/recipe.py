@@ -37,7 +37,7 @@ def checked_jump(value: object, where: str) -> float:
             jump = float(value)
     if not math.isfinite(jump) or jump < 0:
         shown = str(value) if isinstance(value, float) else json.dumps(value, default=str)
-        raise OptionError(f"{where}: a jump is a finite number of at least 0, not {shown[:MOST_CHARACTERS_SHOWN]}")
+        raise OptionError(f"{where} must be a finite number of at least 0, not {shown[:MOST_CHARACTERS_SHOWN]}")
     return jump + 0.0  # -0.0 becomes 0.0
 
 
@@ -58,7 +58,7 @@ class Recipe:
         if self.default is not None:
             checked_jump(self.default, "the default")
         for name, jump in self.sites.items():
-            checked_jump(jump, f"site '{name}'")
+            checked_jump(jump, f"the jump of site '{name}'")
         if self.default is None and not self.sites:
             raise OptionError("the recipe has neither a default nor a site; give it at least one jump")
 
@@ -115,7 +115,7 @@ def _parse(content: object) -> Recipe:
         raise OptionError("'sites' is an object of jumps by site name or glob")
     return Recipe(
         None if default is None else checked_jump(default, "the default"),
-        {name: checked_jump(jump, f"site '{name}'") for name, jump in sites.items()},
+        {name: checked_jump(jump, f"the jump of site '{name}'") for name, jump in sites.items()},
     )
 
 

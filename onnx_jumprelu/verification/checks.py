@@ -79,7 +79,7 @@ def _structure(pair: Pair) -> str:
         ours, theirs = (file.path.parent / location for file in (pair.original, pair.patched))
         if not ours.samefile(theirs) and not filecmp.cmp(ours, theirs, shallow=False):
             raise FailedError(f"the weights differ: {ours} and {theirs}")
-    return f"{len(pair.regions)} activation sites differ, everything else is the same"
+    return f"the graphs differ at {len(pair.regions)} activation sites and nowhere else"
 
 
 def _record(pair: Pair) -> str:
@@ -111,8 +111,11 @@ def _record(pair: Pair) -> str:
 
 def _sites(pair: Pair) -> str:
     n_values = sum(_site_alone(pair, region) for region in pair.regions)
-    n_inside, where = _sites_inside(pair)
-    return f"equal JumpReLU bit for bit: {n_values} values at the sites alone, {n_inside} inside the model, {where}"
+    n_sites, n_inside, where = _sites_inside(pair)
+    return (
+        f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_values} values), "
+        f"{n_sites} of them inside the running model too ({n_inside} values), on {where}"
+    )
 
 
 def _site_alone(pair: Pair, region: Region) -> int:
@@ -140,8 +143,8 @@ def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
     return 2 * x.size
 
 
-def _sites_inside(pair: Pair) -> tuple[int, str]:
-    """Run the whole model and compare input and output of every site of the main graph; returns how many values."""
+def _sites_inside(pair: Pair) -> tuple[int, int, str]:
+    """Run the whole model, compare input and output of each site of the main graph; returns how many, and of what."""
     regions = [region for region in pair.regions if region.scope.path == "main"]
     _, _, source = pair.trial
     values = _tapped(pair, [name for region in regions for name in (region.found.site.input, region.found.site.tensor)])
@@ -159,7 +162,7 @@ def _sites_inside(pair: Pair) -> tuple[int, str]:
         if wrong:
             raise FailedError(f"site '{site.name}' is not JumpReLU of its input on {source}: {wrong}")
         n_values += int(decided.sum())
-    return n_values, source
+    return len(regions), n_values, source
 
 
 def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
@@ -217,13 +220,18 @@ def optimized(pair: Pair) -> str:
     except RunError as error:
         return f"{OPTIMIZED} (Not measured here: {error}.)"
     largest = max((_distance(one, other) for one, other in zip(plain, optimized, strict=True)), default=0.0)
-    return f"{OPTIMIZED} Measured on {source}: outputs differ by at most {largest:.3g}."
+    return f"{OPTIMIZED} Measured on {source}: optimized and unoptimized outputs differ by at most {largest:.3g}."
 
 
-def _distance(one: Array, other: Array) -> float:
-    if not isinstance(one, np.ndarray) or one.dtype.kind not in "fV" or not one.size:
-        return 0.0
-    return float(np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))))
+def _distance(one: object, other: object) -> float:
+    """Largest difference of two outputs, NaN left out."""
+    largest = 0.0
+    for ours, theirs in zip(arrays(one), arrays(other), strict=True):
+        if ours.dtype.kind in "fV" and ours.shape == theirs.shape:
+            with np.errstate(invalid="ignore"):
+                gaps = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+            largest = max(largest, float(np.max(gaps, initial=0.0, where=~np.isnan(gaps))))
+    return largest
 
 
 CHECKS: dict[str, Callable[[Pair], str]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from onnx_jumprelu.errors import JumpReLUError
@@ -47,17 +48,18 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
     added_functions = {
         key for function in patched.functions if (key := function_key(function)) not in functions if _is_ours(function)
     }
-    if _shell(original, set(), set()) != _shell(patched, jumps, added_functions):
-        raise StructureError("the models differ outside their nodes (weights, inputs, outputs, metadata or imports)")
+    ours, theirs = _shell(original, set(), set()), _shell(patched, jumps, added_functions)
+    if ours.SerializeToString() != theirs.SerializeToString():
+        raise StructureError(f"the models differ outside their nodes: in {_where_different(ours, theirs)}")
     activations = {(found.site.scope, found.site.tensor): found for found in find(original)}
-    theirs = {scope.path: scope for scope in walk_scopes(patched)}
+    scopes = {scope.path: scope for scope in walk_scopes(patched)}
     regions: list[Region] = []
-    for ours in walk_scopes(original):
-        scope = theirs.pop(ours.path, None)
-        if scope is None:
-            raise StructureError(f"'{ours.path}' is missing")
-        regions += _compare_scope(ours, scope, activations, jumps)
-    for path in theirs:
+    for scope in walk_scopes(original):
+        other = scopes.pop(scope.path, None)
+        if other is None:
+            raise StructureError(f"'{scope.path}' is missing")
+        regions += _compare_scope(scope, other, activations, jumps)
+    for path in scopes:
         if path.removeprefix("function ") not in added_functions:
             raise StructureError(f"'{path}' is not in the original")
     for name in jumps - {name for region in regions for node in region.nodes for name in node.input}:
@@ -76,7 +78,7 @@ def jump_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
     return {value.name for value in patched.graph.input if value.name not in given and value.name in defaults}
 
 
-def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> bytes:
+def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> ModelProto:
     """Everything but the nodes and what a patch may add: the record, jump inputs, functions, and their import."""
     shell = ModelProto()
     shell.CopyFrom(model)
@@ -94,7 +96,23 @@ def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> byt
             del function.node[:]
             _drop_import(function)
     _drop_import(shell)
-    return shell.SerializeToString()
+    return shell
+
+
+def _where_different(ours: Message, theirs: Message) -> str:
+    """The first field in which two messages differ, and the name of the entry where it has one."""
+    for field in ours.DESCRIPTOR.fields:
+        one, other = getattr(ours, field.name), getattr(theirs, field.name)
+        if one == other:
+            continue
+        if field.message_type is None:
+            return str(field.name)
+        if isinstance(one, Message):
+            return f"{field.name}.{_where_different(one, other)}"
+        first = next((entry for pair in zip(one, other, strict=False) if pair[0] != pair[1] for entry in pair), None)
+        name = getattr(first, "name", "") or getattr(first, "key", "")
+        return f"{field.name} '{name}'" if name else str(field.name)
+    return "fields that this version of onnx does not know"
 
 
 def _drop_import(owner: ModelProto | FunctionProto) -> None:
