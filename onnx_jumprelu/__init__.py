@@ -1,4 +1,4 @@
-"""Retrofit trained ONNX classifiers with JumpReLU, and say honestly what that is worth.
+"""Retrofit trained ONNX classifiers with JumpReLU, without retraining them.
 
 Public names are loaded when they are first used: importing the package imports neither onnx nor onnxruntime.
 """
