@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         revert_file,
     )
     from onnx_jumprelu.rewrite.options import PatchOptions
-    from onnx_jumprelu.rewrite.patch import PatchResult, SiteJump, SkippedSite, find_activations, patch_model
+    from onnx_jumprelu.rewrite.patch import PatchResult, SiteJump, find_activations, patch_model
+    from onnx_jumprelu.rewrite.plan import SkippedSite
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.rewrite.revert import revert_model
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
@@ -39,7 +40,8 @@ _HOMES = {
     "rewrite.activations": ("ActivationSite",),
     "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
-    "rewrite.patch": ("PatchResult", "SiteJump", "SkippedSite", "find_activations", "patch_model"),
+    "rewrite.patch": ("PatchResult", "SiteJump", "find_activations", "patch_model"),
+    "rewrite.plan": ("SkippedSite",),
     "rewrite.recipe": ("Recipe",),
     "rewrite.revert": ("revert_model",),
     "verification.verify": ("Check", "VerifyReport", "verify"),

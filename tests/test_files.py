@@ -21,7 +21,7 @@ from onnx_jumprelu import (
     patch_model,
     revert_file,
 )
-from onnx_jumprelu.rewrite.files import expand
+from onnx_jumprelu.rewrite.paths import expand
 from tests.models import NESTED, RELU, parse, single, with_external_weights
 
 

@@ -13,16 +13,9 @@ import pytest
 from onnx import ModelProto
 
 from onnx_jumprelu import ModelFileError
-from onnx_jumprelu.model_io import (
-    ExternalDataMode,
-    ModelFile,
-    check_target,
-    check_text_target,
-    copy_file,
-    load,
-    staged,
-    write_text,
-)
+from onnx_jumprelu.atomic import check_text_target, copy_file, write_text
+from onnx_jumprelu.external_data import ExternalDataMode
+from onnx_jumprelu.model_io import ModelFile, check_target, load, staged
 from onnx_jumprelu.runtime import OrtRunner
 from tests.models import RELU, f32, parse, with_external_weights
 

@@ -37,7 +37,7 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
         if json_target == "-":
             sys.stdout.write(rendered)
             return
-        from onnx_jumprelu.model_io import write_text
+        from onnx_jumprelu.atomic import write_text
 
         write_text(json_target, rendered)
     if not quiet:
@@ -47,7 +47,7 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
 def check_json(json_target: str | None, *models: Path) -> None:
     """Refuse, before any work, to write the result where it cannot be, or over a model."""
     if json_target not in (None, "-"):
-        from onnx_jumprelu.model_io import check_text_target
+        from onnx_jumprelu.atomic import check_text_target
 
         check_text_target(str(json_target), models)
 

@@ -22,11 +22,13 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Inspect, patch and verify a sample model, and compare its accuracy before and after."""
+    from onnx_jumprelu.atomic import copy_file
     from onnx_jumprelu.evaluate.accuracy import clean_accuracy
     from onnx_jumprelu.evaluate.data import load_data
-    from onnx_jumprelu.model_io import copy_file, load
+    from onnx_jumprelu.model_io import load
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.rewrite.files import default_output, find_in_file, make_folder, patch_file
+    from onnx_jumprelu.rewrite.files import find_in_file, patch_file
+    from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.samples import sample_folder
     from onnx_jumprelu.verification.verify import verify
 

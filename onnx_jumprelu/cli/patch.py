@@ -64,7 +64,8 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
-    from onnx_jumprelu.rewrite.files import FileOptions, default_outputs, expand, make_folder
+    from onnx_jumprelu.rewrite.files import FileOptions
+    from onnx_jumprelu.rewrite.paths import default_outputs, expand, make_folder
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
 

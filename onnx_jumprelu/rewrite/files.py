@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
-from onnx_jumprelu.model_io import ExternalDataMode, ModelFile, check_target, load, staged
+from onnx_jumprelu.external_data import ExternalDataMode
+from onnx_jumprelu.model_io import ModelFile, check_target, load, staged
 from onnx_jumprelu.rewrite.activations import ActivationSite, names_read
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
+from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.provenance import read_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
-SUFFIX = ".jumprelu.onnx"
-REVERTED = ".reverted.onnx"
-OUTPUTS = (SUFFIX, REVERTED)
 # Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
 Check = Callable[[Path, Path], None]
 
@@ -95,23 +92,6 @@ def find_in_file(path: Path) -> list[ActivationSite]:
     file = _load(path)
     with _naming(path):
         return find_activations(file.model)
-
-
-def default_output(path: Path, out_dir: Path | None = None) -> Path:
-    """`model.onnx` becomes `model.jumprelu.onnx`, beside it or in another folder; patched names stay as they are."""
-    name = path.name if path.name.endswith(SUFFIX) else path.name.removesuffix(".onnx") + SUFFIX
-    return (out_dir or path.parent) / name
-
-
-def default_outputs(paths: Sequence[Path], out_dir: Path | None = None) -> list[Path]:
-    """`default_output` for many: below `out_dir`, models keep the folders that they have below their common one."""
-    if out_dir is None or not paths:
-        return [default_output(path) for path in paths]
-    folders = [path.absolute().parent for path in paths]
-    common = Path(os.path.commonpath(folders))
-    return [
-        default_output(path, out_dir / folder.relative_to(common)) for path, folder in zip(paths, folders, strict=True)
-    ]
 
 
 def patch_file(
@@ -296,65 +276,3 @@ def revert_file(
     with staged(patched.model, target, patched, mode=files.external_data) as finished:
         identical = hashlib.sha256(finished.read_bytes()).hexdigest() == recorded
     return RevertedFile(source, target, identical)
-
-
-def default_reverted(path: Path) -> Path:
-    """`model.jumprelu.onnx` becomes `model.reverted.onnx`, beside it."""
-    return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + REVERTED)
-
-
-def expand(arguments: Iterable[str | Path]) -> list[Path]:
-    """The model files that paths, globs and folders name, each once, in a stable order.
-
-    A folder stands for every `.onnx` file below it. Outputs of this tool are passed over (`*.jumprelu.onnx`,
-    `*.reverted.onnx`) unless they, or a glob with that ending, are named; also beside the model that they came from.
-
-    Raises:
-        ModelFileError: a glob or a folder holds no model.
-    """
-    found: dict[Path, None] = {}
-    for argument in arguments:
-        path, text = Path(argument), str(argument)
-        if not text:
-            raise ModelFileError("'': an empty name is no model")
-        if _holds(path.is_dir):
-            matches = [entry for entry in path.rglob("*.onnx") if not entry.name.endswith(OUTPUTS)]
-        elif has_magic(text) and not _holds(path.exists):
-            found_here = map(Path, glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns
-            matches = [entry for entry in found_here if text.endswith(OUTPUTS) or not entry.name.endswith(OUTPUTS)]
-        else:
-            found[path] = None
-            continue
-        matches = sorted(entry for entry in matches if entry.is_file())
-        if not matches:
-            raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
-        found.update(dict.fromkeys(matches))
-    return [path for path in found if _model_of(path) not in found]
-
-
-def _model_of(output: Path) -> Path | None:
-    """The model whose default output has this name, None where the name is no such output's."""
-    for suffix in OUTPUTS:
-        if output.name.endswith(suffix):
-            return output.with_name(output.name.removesuffix(suffix) + ".onnx")
-    return None
-
-
-def _holds(test: Callable[[], bool]) -> bool:
-    """Whether a path is there; one that the system refuses to look at is left for `load` to explain."""
-    try:
-        return test()
-    except OSError:
-        return False
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder for outputs where it is missing.
-
-    Raises:
-        ModelFileError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be made a folder ({error.strerror})") from error

@@ -14,29 +14,24 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graph import (
-    FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
     FreshNames,
     GraphBuilder,
     Scope,
-    main_opset,
     scalar,
 )
-from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
+from onnx_jumprelu.rewrite.activations import ActivationSite, find
 from onnx_jumprelu.rewrite.lowerings import (
     AUTO,
     DOMAIN,
     LOWERINGS,
-    JumpSite,
-    choose,
     function_body,
     jump_type,
-    rounded,
 )
 from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
+from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
 from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.revert import revert_in_place
-from onnx_jumprelu.tensor_types import dtype_name
 from onnx_jumprelu.version import __version__
 
 if TYPE_CHECKING:
@@ -52,14 +47,6 @@ class SiteJump:
     name: str
     jump: float
     jump_input: str | None = None
-
-
-@dataclass(frozen=True)
-class SkippedSite:
-    """A site that stays as it was, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -84,16 +71,6 @@ class PatchResult(PatchSummary):
     """A patched model, and what was done to it."""
 
     model: ModelProto
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """A site that will be rewritten."""
-
-    found: Found
-    jump: float
-    lowering: str
-    target: JumpSite
 
 
 @dataclass
@@ -157,7 +134,7 @@ def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str |
         revert_in_place(model)
     elif input_sha256 is None:
         input_sha256 = hashlib.sha256(model.SerializeToString()).hexdigest()
-    planned, skipped = _plan(model, options)
+    planned, skipped = plan_sites(model, options)
     record = _rewrite(model, planned, options, input_sha256)
     return PatchSummary(
         lowering=record.lowering,
@@ -188,65 +165,11 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
     return patched
 
 
-def _lowering_names(planned: list[_Planned]) -> str:
+def _lowering_names(planned: list[Planned]) -> str:
     return ",".join(sorted({plan.lowering for plan in planned}))
 
 
-def _plan(model: ModelProto, options: PatchOptions) -> tuple[list[_Planned], list[SkippedSite]]:
-    """Choose jump and lowering of every site; nothing is changed yet."""
-    everything = list(find(model))
-    if not everything:
-        raise PatchError("has no activation that JumpReLU could replace; nothing to patch")
-    jumps = options.jumps([found.site.name for found in everything])
-    planned: list[_Planned] = []
-    skipped: list[SkippedSite] = []
-    for found in everything:
-        jump = jumps[found.site.name]
-        plan = found.site.reason or (jump if isinstance(jump, str) else _plan_site(model, found, jump, options))
-        if isinstance(plan, _Planned):
-            planned.append(plan)
-        else:
-            skipped.append(SkippedSite(found.site.name, plan))
-    if not planned:
-        first = skipped[0]
-        raise PatchError(f"none of its activations ({len(skipped)}) is patched; '{first.name}': {first.reason}")
-    return planned, skipped
-
-
-def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptions) -> _Planned | str:
-    """How one site is patched, or the reason why it cannot be."""
-    site = found.site
-    if options.jump_input:
-        if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
-            return f"IR version {model.ir_version} has no overridable inputs; leave out the jump input"
-        if site.scope.startswith("function "):
-            return "a function body cannot see a graph input; inline the function, or leave out the jump input"
-    held_in = jump_type(found.elem_type) if options.jump_input else found.elem_type
-    in_type = rounded(jump, held_in)
-    if in_type == float("inf"):
-        raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {dtype_name(held_in or 0)}")
-    if jump and not in_type:
-        raise OptionError(
-            f"site '{site.name}': jump {jump!r} is 0 in {dtype_name(held_in or 0)}; give 0 or a larger one"
-        )
-    opset, main = found.scope.opset or 0, main_opset(model)
-    target = JumpSite(
-        x=site.input,
-        jump=in_type,
-        jump_input="jump" if options.jump_input else None,
-        elem_type=found.elem_type,
-        opset=opset,
-        ir_version=model.ir_version,
-        keep_nan=options.keep_nan,
-        base=site.tensor,
-        function="JumpReLU" if opset == main else f"JumpReLU_opset{opset}",
-        main_opset=main,
-    )
-    lowering, reason = choose(options.lowering, target)
-    return reason or _Planned(found, jump, lowering, target)
-
-
-def _rewrite(model: ModelProto, planned: list[_Planned], options: PatchOptions, input_sha256: str) -> Provenance:
+def _rewrite(model: ModelProto, planned: list[Planned], options: PatchOptions, input_sha256: str) -> Provenance:
     """Carry out the plan and record it."""
     edits = _Edits(FreshNames(model))
     jump_inputs: dict[str, TensorProto] = {}
@@ -285,7 +208,7 @@ def _positions(scope: Scope) -> dict[str, int]:
     return {output: index for index, node in enumerate(scope.nodes) for output in node.output}
 
 
-def _lower(plan: _Planned, index: int, edits: _Edits) -> None:
+def _lower(plan: Planned, index: int, edits: _Edits) -> None:
     """Emit one site's nodes; the node at `index` becomes the last of them and keeps its name, output and doc string."""
     site, scope, node = plan.found.site, plan.found.scope, plan.found.node
     original = node.SerializeToString()
@@ -319,8 +242,8 @@ def _lower(plan: _Planned, index: int, edits: _Edits) -> None:
 
 
 def _with_jump_inputs(
-    planned: list[_Planned], names: FreshNames, inputs: dict[str, TensorProto], *, shared: bool
-) -> list[_Planned]:
+    planned: list[Planned], names: FreshNames, inputs: dict[str, TensorProto], *, shared: bool
+) -> list[Planned]:
     """Name the graph input of each site's jump and make its default: one for all sites, or one per site."""
     types = {jump_type(plan.found.elem_type) for plan in planned}
     if shared and len(types) > 1:
@@ -335,7 +258,7 @@ def _with_jump_inputs(
     return result
 
 
-def _add_functions(model: ModelProto, planned: list[_Planned], names: FreshNames) -> list[str]:
+def _add_functions(model: ModelProto, planned: list[Planned], names: FreshNames) -> list[str]:
     """One function per version of the standard domain that the sites' scopes import."""
     targets = {plan.target.function: plan.target for plan in planned if plan.lowering == "function"}
     imports = (*model.opset_import, *(entry for function in model.functions for entry in function.opset_import))
@@ -347,7 +270,7 @@ def _add_functions(model: ModelProto, planned: list[_Planned], names: FreshNames
     return list(targets)
 
 
-def _import_domain(model: ModelProto, planned: list[_Planned]) -> list[str]:
+def _import_domain(model: ModelProto, planned: list[Planned]) -> list[str]:
     """Import the function's domain into the model and into the functions that call it; returns where."""
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     where = ["main"]

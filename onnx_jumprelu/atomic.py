@@ -1,0 +1,108 @@
+"""Writing files whole or not at all: beside the target under another name, flushed to the disk, then moved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from onnx_jumprelu.errors import ModelFileError
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two names stand, or would stand, for one file."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
+    """Refuse, before any work, a place for a text file that cannot be written, or that holds one of `models`.
+
+    Raises:
+        ModelFileError: see above.
+    """
+    target = Path(path)
+    with os_errors(target):
+        if target.is_dir() or not target.parent.is_dir():
+            raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
+        if any(same(target, model) for model in models):
+            raise ModelFileError(f"{target}: is a model; give another place for the result")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small text file whole or not at all; into a pipe or a device as it comes.
+
+    Raises:
+        ModelFileError: it cannot be written.
+    """
+    target = Path(path)
+    with os_errors(target):
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+    with replacing(target) as staging, os_errors(target):
+        write_flushed(staging, [text.encode()])
+
+
+def copy_file(origin: Path, target: Path) -> None:
+    """Copy a file whole or not at all.
+
+    Raises:
+        ModelFileError: it cannot be read or written.
+    """
+    with replacing(target) as staging, os_errors(target):
+        shutil.copyfile(origin, staging)
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A free name beside the target; what the block wrote there is moved to the target if the block ends well."""
+    with temporary(target.parent) as staging:
+        yield staging
+        with os_errors(target):
+            staging.replace(target)
+            _flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """A free name in a folder; what stands there in the end is removed."""
+    path = folder / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def os_errors(path: str | Path) -> Iterator[None]:
+    """What the system refuses, as one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_flushed(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 0o666) -> None:
+    """Write a new file in pieces, and have it on the disk."""
+    # Created by hand, not by tempfile, so that the new file gets these permissions less the user's umask.
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the move itself durable where the system lets a folder be flushed."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
