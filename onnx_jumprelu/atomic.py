@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import secrets
 import shutil
@@ -49,11 +50,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def copy_file(origin: Path, target: Path) -> None:
-    """Copy a file whole or not at all.
+    """Copy a file whole or not at all; never over another one.
 
     Raises:
-        ModelFileError: it cannot be read or written.
+        ModelFileError: it cannot be read or written, or another file has its name.
     """
+    with os_errors(target):
+        if target.exists():
+            if not filecmp.cmp(origin, target, shallow=False):
+                raise ModelFileError(f"{target}: another file is there already; give another folder")
+            return
     with replacing(target) as staging, os_errors(target):
         shutil.copyfile(origin, staging)
 

@@ -255,7 +255,12 @@ class TestSave:
 def test_text_and_copies_are_whole_too(tmp_path: Path) -> None:
     write_text(tmp_path / "a.json", "{}\n")
     copy_file(tmp_path / "a.json", tmp_path / "b.json")
+    copy_file(tmp_path / "a.json", tmp_path / "b.json")
     assert (tmp_path / "b.json").read_text() == "{}\n"
+    (tmp_path / "b.json").write_text("mine")
+    with pytest.raises(ModelFileError, match="another file is there already"):
+        copy_file(tmp_path / "a.json", tmp_path / "b.json")
+    assert (tmp_path / "b.json").read_text() == "mine"
     with pytest.raises(ModelFileError, match="cannot be written"):
         write_text(tmp_path / "none" / "c", "")
     with pytest.raises(ModelFileError, match="cannot be written"):

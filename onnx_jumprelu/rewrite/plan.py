@@ -1,4 +1,4 @@
-"""Choosing before anything is changed: which sites are patched, with which jump and lowering, and why others are not."""
+"""Choosing before anything is changed: which sites are patched, with which jump and lowering; why others are not."""
 
 from __future__ import annotations
 
