@@ -65,7 +65,7 @@ def run(
     told = "\n\n".join(f"{title}\n$ onnx-jumprelu {command}\n{text}" for title, command, text in steps)
     cost = (
         f"4. What does it cost?\nClean accuracy on {len(data.x)} test images: {before:.2%} before, {after:.2%} after "
-        f"({after - before:+.2%}).\nThat is the price; clean accuracy says nothing about robustness."
+        f"({100 * (after - before):+.2f} points).\nThat is the price; clean accuracy says nothing about robustness."
     )
     content = {
         "inspect": as_json.inspection(model, sites),
