@@ -6,7 +6,6 @@ import contextlib
 import filecmp
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
-    """Refuse, before any work, a place for a text file that cannot be written, or that holds one of `models`.
+    """Refuse, before any work, a place for a JSON file that cannot be written, or that holds something else.
 
     Raises:
         ModelFileError: see above.
@@ -30,12 +29,27 @@ def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
     with os_errors(target):
         if target.is_dir() or not target.parent.is_dir():
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
-        if any(same(target, model) for model in models):
-            raise ModelFileError(f"{target}: is a model; give another place for the result")
+        if any(same(target, other) for other in models):
+            raise ModelFileError(
+                f"{target}: is an input or an output of this command; give another place for the result"
+            )
+    _check_replaceable(target)
+
+
+def _check_replaceable(target: Path) -> None:
+    """An older result may be replaced; a file that is no JSON (weights, data, a model) never."""
+    with os_errors(target):
+        if target.is_file():
+            with target.open("rb") as file:
+                beginning = file.read(64).lstrip()
+            if beginning and beginning[:1] not in b"{[":
+                raise ModelFileError(
+                    f"{target}: is there already and is no JSON file; give another place for the result"
+                )
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a small text file whole or not at all; into a pipe or a device as it comes.
+    """Write a small JSON file whole or not at all; into a pipe or a device as it comes.
 
     Raises:
         ModelFileError: it cannot be written.
@@ -45,6 +59,7 @@ def write_text(path: str | Path, text: str) -> None:
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
             return
+    _check_replaceable(target)
     with replacing(target) as staging, os_errors(target):
         write_flushed(staging, [text.encode()])
 
@@ -61,7 +76,7 @@ def copy_file(origin: Path, target: Path) -> None:
                 raise ModelFileError(f"{target}: another file is there already; give another folder")
             return
     with replacing(target) as staging, os_errors(target):
-        shutil.copyfile(origin, staging)
+        write_flushed(staging, [origin.read_bytes()])
 
 
 @contextlib.contextmanager
@@ -86,12 +101,12 @@ def temporary(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def os_errors(path: str | Path) -> Iterator[None]:
+def os_errors(path: str | Path, what: str = "written") -> Iterator[None]:
     """What the system refuses, as one line that names the file."""
     try:
         yield
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise ModelFileError(f"{path}: cannot be {what} ({error.strerror or error})") from error
 
 
 def write_flushed(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 0o666) -> None:

@@ -90,6 +90,12 @@ class Scope:
             value = value.astype(numpy_dtype(to))
         return value
 
+    def default(self, name: str) -> Array | None:
+        """Value of an initializer of this scope that may be overridden when the model runs, None for anything else."""
+        if name not in self._initializers or name not in self._inputs:
+            return None
+        return _decode(self._initializers[name])
+
     def _stored(self, name: str) -> Array | None:
         """The value that the file stores for `name` itself, None where a node makes it."""
         if name in self._initializers:

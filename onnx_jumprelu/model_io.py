@@ -181,7 +181,7 @@ def staged(
 
 def _check_unchanged(source: ModelFile) -> None:
     """Large weights are read from the input only when the output is written."""
-    with os_errors(source.path):
+    with os_errors(source.path, "read"):
         if source.stamp is not None and _stamp(source.path) != source.stamp:
             raise ModelFileError(f"{source.path}: was changed by another program meanwhile; nothing was written")
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import helper
 
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.rewrite.activations import FLOAT_TYPES
+from onnx_jumprelu.rewrite.lowerings import rounded
 from onnx_jumprelu.rewrite.patch import patch_model
 from onnx_jumprelu.rewrite.recipe import checked_jump
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from onnx_jumprelu.rewrite.options import PatchKeywords
+
+
+AGE = 9  # the opset with Where
 
 
 @gs.Graph.register()  # type: ignore[untyped-decorator]
@@ -35,11 +41,19 @@ def jumprelu(self: Any, x: Any, jump: float) -> Any:  # noqa: ANN401 - GraphSurg
         The output, a `gs.Variable` of x's element type and shape.
 
     Raises:
-        OptionError: the jump is out of range, or the element type of x is not known.
+        OptionError: the jump is out of range, x is not a floating-point tensor, or the graph's opset is below 9.
     """
-    checked_jump(jump, "the jump")
+    checked = checked_jump(jump, "the jump")
     if x.dtype is None:
         raise OptionError(f"tensor '{x.name}' has no dtype; set it, so that the jump can be rounded to it")
+    elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(x.dtype))
+    if elem_type not in FLOAT_TYPES:
+        raise OptionError(f"tensor '{x.name}' is {x.dtype}; JumpReLU serves floating-point tensors")
+    in_type = rounded(checked, elem_type)
+    if np.isinf(in_type) or (checked and not in_type):
+        raise OptionError(f"tensor '{x.name}': jump {checked!r} is out of range for {x.dtype}")
+    if self.opset < AGE:
+        raise OptionError(f"the graph has opset {self.opset}; Greater and Where need {AGE}")
     # Explicit arrays: GraphSurgeon makes float32 of Python's numbers, whatever the graph computes in.
     threshold, zero = np.asarray(jump, x.dtype), np.asarray(0, x.dtype)
     above = self.layer(op="Greater", inputs=[x, threshold], outputs=["jumprelu_above"])[0]

@@ -63,6 +63,22 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (float[N] y)
               <float lo = {0}, float four = {4}> { hi = Sqrt(four)  y = Clip(x, lo, hi) }"""),
     ),
+    "Clip, maximum NaN": ("maximum nan is not above", single("Clip", opset=10, min=0.0, max=float("nan"))),
+    "Clip, bound of two values": (
+        "'lo' is not a scalar",
+        single("Clip", inputs=["x", "lo"], extra={"lo": np.zeros(2, np.float32)}),
+    ),
+    "Max, zero that can be overridden": (
+        "the zero is not constant",
+        parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float zero = {0}) => (float[N] y)
+              { y = Max(x, zero) }"""),
+    ),
+    "ReLU6 in a fused node": (
+        "Clip is fused into com.microsoft.FusedGemm",
+        parse("""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+              net (float[N,C] x, float[C,M] w) => (float[N,M] y)
+              { y = com.microsoft.FusedGemm <activation = "Clip"> (x, w) }"""),
+    ),
     "Clip to nothing": ("maximum 0 is not above", single("Clip", opset=10, min=0.0, max=0.0)),
     "Max of three": (
         "Max of more than two inputs",

@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 from onnx_jumprelu.cli import common, main
+from onnx_jumprelu.external_data import ExternalDataMode
 from onnx_jumprelu.graph import GraphBuilder
 from onnx_jumprelu.rewrite.lowerings import LOWERINGS, JumpSite, Lowering
 from onnx_jumprelu.rewrite.options import LoweringName
@@ -37,7 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"a folder"
+        for path in folder.rglob("*")
+    }
 
 
 class TestInspect:
@@ -90,7 +94,8 @@ class TestPatch:
         assert main(["patch", "relu.onnx", "--jump", "0.5", "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out) == {
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
-            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [], "error": None, "verified": False,
+            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [],
+            "repatched": False, "verified": False, "error": None,
         }  # fmt: skip
 
     @pytest.mark.parametrize("lowering", get_args(common.Lowering))
@@ -100,7 +105,12 @@ class TestPatch:
         assert main(["verify", "relu.onnx", "out.onnx"]) == 0
 
     def test_the_lowerings_are_those_of_the_library(self) -> None:
-        assert get_args(common.Lowering) == get_args(LoweringName)
+        assert get_args(common.Lowering) == get_args(LoweringName) == ("auto", *LOWERINGS)
+        assert get_args(common.ExternalData) == get_args(ExternalDataMode)
+
+    def test_one_model_found_by_a_glob_may_be_named(self, folder: Path) -> None:
+        assert main(["patch", "rel*.onnx", "--jump", "0.5", "-o", "named.onnx"]) == 0
+        assert (folder / "named.onnx").is_file()
 
     def test_recipe_include_exclude(self, folder: Path, capsys: Captured) -> None:
         (folder / "recipe.json").write_text('{"default": 0.5, "sites": {"deep*": 1.5}}')
@@ -318,8 +328,19 @@ BAD: dict[str, tuple[list[str], str]] = {
     "mean without data": (["verify", "relu.onnx", "relu.onnx", "--mean", "1"], "--mean and --std go with --data"),
     "missing weights": (["patch", "in/model.onnx", "--jump", "1"], "its external data file is missing"),
     "huge jump": (["patch", "half.onnx", "--jump", "1e6"], "jump 1000000.0 is out of range for float16"),
-    "json over the model": (["inspect", "relu.onnx", "--json", "relu.onnx"], "relu.onnx: is a model"),
-    "json over the output": (["patch", "relu.onnx", "--jump", "1", "--json", "relu.jumprelu.onnx"], "is a model"),
+    "json over the recipe": (
+        ["patch", "relu.onnx", "--recipe", "unknown.json", "--json", "unknown.json"],
+        "is an input",
+    ),
+    "json over weights": (["inspect", "relu.onnx", "--json", "bad.onnx"], "is no JSON file"),
+    "mean of named inputs": (
+        ["verify", "two.onnx", "two.onnx", "--data", "two.npz", "--mean", "1"],
+        "go with an array 'x'",
+    ),
+    "out dir of a bad model": (["patch", "bad.onnx", "--jump", "1", "--out-dir", "new"], "is not an ONNX model"),
+    "demo with a result nowhere": (["demo", "--out-dir", "new", "--json", "none/x.json"], "cannot be written"),
+    "json over the model": (["inspect", "relu.onnx", "--json", "relu.onnx"], "relu.onnx: is an input"),
+    "json over the output": (["patch", "relu.onnx", "--jump", "1", "--json", "relu.jumprelu.onnx"], "is an input"),
     "json nowhere after a patch": (["patch", "relu.onnx", "--jump", "1", "--json", "none/x.json"], "cannot be written"),
     "an empty name": (["patch", "", "--jump", "1", "--in-place"], "an empty name is no model"),
     "demo nowhere": (["demo", "--out-dir", "bad.onnx"], "bad.onnx: cannot be made a folder"),
@@ -333,6 +354,9 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, capsys: Captured, case: 
     with_external_weights(folder / "in")
     (folder / "in" / "weights.bin").unlink()
     onnx.save(single("Relu", elem_type=onnx.TensorProto.FLOAT16), folder / "half.onnx")
+    two = '<ir_version: 8, opset_import: ["" : 17]> net (float[N] a, float[N] b) => (float[N] y) { y = Add(a, b) }'
+    onnx.save(parse(two), folder / "two.onnx")
+    np.savez(folder / "two.npz", a=np.ones(2, np.float32), b=np.ones(2, np.float32))
     before = files(folder)
     assert main(arguments) == 2
     captured = capsys.readouterr()

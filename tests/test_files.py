@@ -22,6 +22,7 @@ from onnx_jumprelu import (
     revert_file,
 )
 from onnx_jumprelu.rewrite.paths import expand
+from onnx_jumprelu.verification.verify import prove, verify
 from tests.models import NESTED, RELU, parse, single, with_external_weights
 
 
@@ -222,3 +223,27 @@ def test_a_patch_that_could_not_be_undone_is_not_written(folder: Path, monkeypat
     with pytest.raises(PatchError, match="cannot be patched in a way that can be undone"):
         patch_file(folder / "a.onnx", jump=0.5)
     assert not (folder / "a.jumprelu.onnx").exists()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_repatch_is_proved_too(folder: Path, *, in_place: bool) -> None:
+    patched = patch_file(folder / "a.onnx", jump=0.5).output
+    assert patched is not None
+    files = FileOptions(in_place=in_place, check=prove)
+    again = patch_file(patched, None if in_place else folder / "again.onnx", 1.0, files=files)
+    assert again.repatched
+    assert again.output is not None
+    assert verify(folder / "a.onnx", again.output).ok
+
+
+def test_options_of_files() -> None:
+    with pytest.raises(OptionError, match="external_data is copy or link, not 'move'"):
+        FileOptions(external_data="move")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="leave out the output folder"):
+        patch_files([], "out", 0.5, files=FileOptions(in_place=True))
+
+
+def test_outputs_are_patched_in_place_beside_their_models(folder: Path) -> None:
+    patched = patch_file(folder / "a.onnx", jump=0.5).output
+    assert patched is not None
+    assert expand([folder / "a.onnx", patched], in_place=True) == [folder / "a.onnx", patched]

@@ -320,3 +320,39 @@ class TestTextTarget:
             write_text(tmp_path / "pipe", "{}\n")
             assert reader.communicate()[0] == "{}\n"
         assert (tmp_path / "pipe").is_fifo()
+
+
+def test_the_disk_has_it_before_it_takes_its_place(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    flush, move = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        events.append("flush")
+        flush(descriptor)
+
+    def moved(path: Path, target: Path) -> Path:
+        events.append("move")
+        return move(path, target)
+
+    monkeypatch.setattr("os.fsync", flushed)
+    monkeypatch.setattr(Path, "replace", moved)
+    save(parse(RELU), tmp_path / "out.onnx", load(model_path))
+    assert events == ["flush", "move", "flush"]  # the file, then its folder
+    (tmp_path / "in.json").write_text("{}")
+    events.clear()
+    copy_file(tmp_path / "in.json", tmp_path / "copy.json")
+    assert events == ["flush", "move", "flush"]
+
+
+def test_a_result_never_replaces_what_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(99))
+    with pytest.raises(ModelFileError, match="is no JSON file"):
+        check_text_target(tmp_path / "weights.bin", [])
+    with pytest.raises(ModelFileError, match="is no JSON file"):
+        write_text(tmp_path / "weights.bin", "{}")
+    assert (tmp_path / "weights.bin").read_bytes() == bytes(99)
+    write_text(tmp_path / "old.json", "{}")
+    write_text(tmp_path / "old.json", "[1]")
+    assert (tmp_path / "old.json").read_text() == "[1]"

@@ -150,6 +150,12 @@ def test_generated_names_never_clash() -> None:
     model = parse(TWO)
     for name in taken:
         model.graph.initializer.append(numpy_helper.from_array(f32([0]), name))
+    sparse = numpy_helper.from_array(f32([1.0]), "a/above_2")
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(sparse, numpy_helper.from_array(np.asarray([2])), [5])
+    )
+    model.training_info.add().algorithm.node.add(op_type="Neg", input=["x"], output=["jumprelu/zero_3"])
+    taken += ["a/above_2", "jumprelu/zero_3"]
     for options in ALL_OPTIONS:
         patched = patch_model(model, **options).model
         outputs = [name for node in patched.graph.node for name in node.output]

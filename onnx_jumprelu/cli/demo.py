@@ -33,8 +33,8 @@ def run(
     from onnx_jumprelu.verification.verify import verify
 
     samples = sample_folder()
-    make_folder(out_dir)
     check_json(json, *(out_dir / name for name in (MODEL, DATA)), default_output(out_dir / MODEL))
+    make_folder(out_dir)
     for name in (MODEL, DATA):
         copy_file(samples / name, out_dir / name)
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])

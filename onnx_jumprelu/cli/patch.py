@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
     from onnx_jumprelu.rewrite.files import FileOptions
-    from onnx_jumprelu.rewrite.paths import default_outputs, expand, make_folder
+    from onnx_jumprelu.rewrite.paths import default_outputs, expand
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
 
@@ -85,14 +85,16 @@ def run(
         "jump_input": jump_input,
     }
     files = FileOptions(
-        in_place=in_place, external_data=external_data, dry_run=dry_run, check=prove if verify else None
+        in_place=in_place,
+        external_data=external_data,
+        dry_run=dry_run,
+        make_folder=out_dir is not None,
+        check=prove if verify else None,
     )
-    paths = expand(models)
+    paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
-    check_json(json, *paths, *outputs)
-    if len(models) == 1 and paths == [Path(models[0])]:
-        if out_dir is not None and not dry_run:
-            make_folder(out_dir)
+    check_json(json, *paths, *outputs, *([recipe] if recipe else []))
+    if len(paths) == 1 and (output is not None or models == [str(paths[0])]):
         _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, json, quiet=quiet)
         return
     if output is not None:
@@ -116,7 +118,7 @@ def _patch_one(
     result = patch_file(path, output, jump, files=files, **options)
     verified = files.check is not None
     text = tables.patched_file(result, color=in_color(), verified=verified)
-    show(text, {**as_json.patched_file(result), "verified": verified}, json, quiet=quiet)
+    show(text, as_json.patched_file(result, verified=verified), json, quiet=quiet)
 
 
 def _patch_many(
@@ -139,7 +141,7 @@ def _patch_many(
     lines = [tables.patched_line(result) for result in results if result.error is None]
     show(
         "\n".join([*lines, tables.patched_summary(results)]),
-        [as_json.patched_file(result) for result in results],
+        [as_json.patched_file(result, verified=files.check is not None) for result in results],
         json,
         quiet=quiet,
     )

@@ -41,11 +41,13 @@ def run(
 
     if data is None and (mean is not None or std is not None):
         raise typer.BadParameter("--mean and --std go with --data")
-    check_json(json, original, patched)
+    check_json(json, original, patched, *([data] if data else []))
     x: Any = None
     if data is not None:
         named = load_inputs(data, [value.name for value in required_inputs(load(original, weights=False).model)])
         if named is not None and "x" not in named:
+            if mean is not None or std is not None:
+                raise typer.BadParameter("--mean and --std go with an array 'x'; these data go by the inputs' names")
             x = {name: array[:MOST_EXAMPLES] if array.ndim else array for name, array in named.items()}
         else:
             x = normalized(load_data(data).x[:MOST_EXAMPLES], numbers(mean, "--mean"), numbers(std, "--std"))

@@ -35,14 +35,16 @@ def inspection(model: Path, sites: Iterable[ActivationSite]) -> Json:
     }
 
 
-def patched_file(result: PatchedFile) -> Json:
-    """What `patch` did to one file; `error` is null where all is well."""
+def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
+    """What `patch` did to one file; `error` is null where all is well, `verified` tells whether it was proved."""
     return {
         "input": str(result.input),
         "output": None if result.output is None else str(result.output),
         "lowering": result.lowering,
         "sites": [{"name": site.name, "jump": site.jump, "jump_input": site.jump_input} for site in result.sites],
         "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],
+        "repatched": result.repatched,
+        "verified": verified and result.error is None,
         "error": result.error,
     }
 

@@ -57,9 +57,7 @@ def _jump(site: SiteJump) -> str:
 
 
 def patched_line(result: PatchedFile) -> str:
-    """What happened to one file of many, in one line."""
-    if result.error is not None:
-        return f"failed: {result.error}"
+    """What happened to one file of many that went well, in one line."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
     return f"{result.input} -> {to}: {_patched(result)}"
 

@@ -149,6 +149,8 @@ def _clip(at: NodeInScope) -> Match | Refusal | None:
 
 def _max(at: NodeInScope) -> Match | Refusal | None:
     zeros = [index for index in range(len(at.node.input)) if _is_zero(at, index)]
+    if not zeros and any(_is_zero_by_default(at, name) for name in at.node.input):
+        return Refusal("the zero is not constant: it is a graph input and can be overridden")
     if len(zeros) != 1:
         return None
     others = [name for index, name in enumerate(at.node.input) if index != zeros[0]]
@@ -164,6 +166,14 @@ def _max(at: NodeInScope) -> Match | Refusal | None:
 def _is_zero(at: NodeInScope, index: int) -> bool:
     try:
         value = at.constant(index)
+    except NotConstantError:
+        return False
+    return value is not None and value.size > 0 and not value.any()
+
+
+def _is_zero_by_default(at: NodeInScope, name: str) -> bool:
+    try:
+        value = at.scope.default(name)
     except NotConstantError:
         return False
     return value is not None and value.size > 0 and not value.any()

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
 from onnx_jumprelu.external_data import ExternalDataMode
@@ -17,7 +17,7 @@ from onnx_jumprelu.rewrite.activations import ActivationSite, names_read
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
-from onnx_jumprelu.rewrite.provenance import read_provenance
+from onnx_jumprelu.rewrite.provenance import is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
 
 if TYPE_CHECKING:
@@ -67,13 +67,20 @@ class FileOptions:
         in_place: Replace the input.
         external_data: How external weights get to an output in another folder: `copy` or `link` (a hard link).
         dry_run: Do everything but write.
+        make_folder: Make the output's folder where it is missing.
         check: Called with the input and the finished file before that takes its place; an exception stops it.
     """
 
     in_place: bool = False
     external_data: ExternalDataMode = "copy"
     dry_run: bool = False
+    make_folder: bool = False
     check: Check | None = None
+
+    def __post_init__(self) -> None:
+        """Raises OptionError for a way to carry external weights along that there is not."""
+        if self.external_data not in get_args(ExternalDataMode):
+            raise OptionError(f"external_data is {' or '.join(get_args(ExternalDataMode))}, not '{self.external_data}'")
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,13 @@ def patch_file(
 def _patch(job: _Job) -> PatchedFile:
     original = _load(job.source)
     with _naming(job.source):
-        before = original.model.SerializeToString()
+        start = revert_model(original.model) if is_patched(original.model) else original.model
+        before = start.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
-        if not summary.repatched and revert_model(original.model).SerializeToString() != before:
+        if revert_model(original.model).SerializeToString() != before:
             raise PatchError("cannot be patched in a way that can be undone; please report this model")
     if not job.files.dry_run:
-        if job.batch:
+        if job.files.make_folder:
             make_folder(job.target.parent)
         check_target(job.target, original, in_place=job.files.in_place)
         # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
@@ -195,7 +203,9 @@ def patch_files(
     """
     if isinstance(sources, (str, Path)):
         raise OptionError("patch_files takes a list of files; patch_file takes one")
-    files = files or FileOptions()
+    files = replace(files or FileOptions(), make_folder=out_dir is not None)
+    if files.in_place and out_dir is not None:
+        raise OptionError("in_place replaces the inputs; leave out the output folder")
     chosen = PatchOptions(jump=jump, **options)
     paths = [Path(source) for source in sources]
     targets = paths if files.in_place else default_outputs(paths, None if out_dir is None else Path(out_dir))

@@ -36,11 +36,12 @@ def default_reverted(path: Path) -> Path:
     return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + REVERTED)
 
 
-def expand(arguments: Iterable[str | Path]) -> list[Path]:
+def expand(arguments: Iterable[str | Path], *, in_place: bool = False) -> list[Path]:
     """The model files that paths, globs and folders name, each once, in a stable order.
 
     A folder stands for every `.onnx` file below it. Outputs of this tool are passed over (`*.jumprelu.onnx`,
-    `*.reverted.onnx`) unless they, or a glob with that ending, are named; also beside the model that they came from.
+    `*.reverted.onnx`) unless they, or a glob with that ending, are named; beside the model that they came from they are
+    passed over even then, as both would be written to one file, unless that is `in_place`.
 
     Raises:
         ModelFileError: a glob or a folder holds no model.
@@ -62,7 +63,7 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         if not matches:
             raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
         found.update(dict.fromkeys(matches))
-    return [path for path in found if _model_of(path) not in found]
+    return [path for path in found if in_place or _model_of(path) not in found]
 
 
 def _model_of(output: Path) -> Path | None:

@@ -114,7 +114,7 @@ def _sites(pair: Pair) -> str:
     n_sites, n_inside, where = _sites_inside(pair)
     return (
         f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_values} values), "
-        f"{n_sites} of them inside the running model too ({n_inside} values), on {where}"
+        f"{n_sites} in the main graph inside the running model too ({n_inside} values), on {where}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from onnx import ModelProto, helper, numpy_helper
 from onnx_jumprelu.graph import Array, constant_node_value, scalar, walk_scopes
 from onnx_jumprelu.model_io import ModelFile, load
 from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
+from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
 from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
 from onnx_jumprelu.verification.sites import has_nan, jump_in_graph
@@ -103,6 +104,13 @@ def opened(model: ModelProto | str | Path) -> ModelFile:
     if isinstance(model, ModelProto):
         return ModelFile(Path("model"), model, sha256(model), ())
     return load(model)
+
+
+def unpatched(file: ModelFile) -> ModelFile:
+    """The original of a file that was patched itself: what re-patching starts from. Raises ProvenanceError."""
+    if not is_patched(file.model):
+        return file
+    return replace(file, model=revert_model(file.model), sha256=read_provenance(file.model).input_sha256)
 
 
 def sha256(model: ModelProto) -> str:

@@ -12,7 +12,7 @@ from onnx_jumprelu.errors import DataError, ProvenanceError, VerificationError
 from onnx_jumprelu.graph import Array
 from onnx_jumprelu.runtime import RunError, one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
-from onnx_jumprelu.verification.pair import Pair, opened
+from onnx_jumprelu.verification.pair import Pair, opened, unpatched
 from onnx_jumprelu.verification.structure import StructureError
 
 N_CHECKS = len(CHECKS)
@@ -58,7 +58,7 @@ def verify(
     A model whose element types onnxruntime's CPU provider lacks (bfloat16) runs in onnx's reference evaluator.
 
     Args:
-        original: The model before the patch, or its file.
+        original: The model before the patch, or its file; of a model that was patched before, its own original counts.
         patched: The model after it, or its file.
         x: Real inputs as the model takes them: an array, or arrays by input name. Seeded random ones by default.
         seed: Seed of the random inputs.
@@ -67,8 +67,9 @@ def verify(
     Raises:
         ModelFileError: a file that cannot be used.
         DataError: `x` does not fit the model.
+        ProvenanceError: `original` was patched before and changed since.
     """
-    pair = Pair(opened(original), opened(patched), x, seed)
+    pair = Pair(unpatched(opened(original)), opened(patched), x, seed)
     checks: list[Check] = []
     for name, check in CHECKS.items():
         try:
