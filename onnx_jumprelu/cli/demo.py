@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, show
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, progress, show
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 MODEL, DATA = "digits_cnn.onnx", "digits.npz"
@@ -40,13 +40,18 @@ def run(
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     model, patched = out_dir / MODEL, default_output(out_dir / MODEL)
 
-    sites = find_in_file(model)
-    result = patch_file(model, patched, jump)
-    data = load_data(out_dir / DATA)
-    report = verify(model, patched, data.x[:MOST_EXAMPLES])
-    labels = data.required_labels()
-    before = clean_accuracy(load(model).model, data.x, labels)
-    after = clean_accuracy(load(patched).model, data.x, labels)
+    with progress("running the demo", 4, quiet=quiet) as step:
+        sites = find_in_file(model)
+        result = patch_file(model, patched, jump)
+        step()
+        data = load_data(out_dir / DATA)
+        report = verify(model, patched, data.x[:MOST_EXAMPLES])
+        step()
+        labels = data.required_labels()
+        before = clean_accuracy(load(model).model, data.x, labels)
+        step()
+        after = clean_accuracy(load(patched).model, data.x, labels)
+        step()
 
     color = in_color()
     steps = [

@@ -115,7 +115,8 @@ def _patch_one(
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.files import patch_file
 
-    result = patch_file(path, output, jump, files=files, **options)
+    with progress("patching", 1, quiet=quiet):
+        result = patch_file(path, output, jump, files=files, **options)
     verified = files.check is not None
     text = tables.patched_file(result, color=in_color(), verified=verified)
     show(text, as_json.patched_file(result, verified=verified), json, quiet=quiet)
