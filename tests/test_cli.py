@@ -279,6 +279,7 @@ class TestDemo:
 
 BAD: dict[str, tuple[list[str], str]] = {
     "not ONNX": (["patch", "bad.onnx", "--jump", "1"], "bad.onnx: is not an ONNX model"),
+    "not ONNX, spelled in another way": (["patch", "./bad.onnx", "--jump", "1"], "bad.onnx: is not an ONNX model"),
     "missing": (["inspect", "none.onnx"], "none.onnx: cannot be read"),
     "a directory": (["inspect", "."], ".: is a directory"),
     "negative jump": (["patch", "relu.onnx", "--jump", "-1"], "must be a finite number of at least 0"),

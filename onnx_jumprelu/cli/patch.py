@@ -94,7 +94,7 @@ def run(
     paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
     check_json(json, *paths, *outputs, *([recipe] if recipe else []))
-    if len(paths) == 1 and (output is not None or models == [str(paths[0])]):
+    if len(paths) == 1 and (output is not None or [Path(name) for name in models] == paths):
         _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, json, quiet=quiet)
         return
     if output is not None:
