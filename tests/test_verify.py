@@ -263,13 +263,17 @@ def test_another_original_is_found() -> None:
     assert not verify(other, patch_model(parse(NET), 0.5).model).ok
 
 
-def test_without_a_record_the_graph_speaks_for_itself() -> None:
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_without_a_record_the_graph_speaks_for_itself(lowering: str) -> None:
     model = parse(NET)
-    patched = patch_model(model, 0.5).model
+    patched = patch_model(model, 0.5, lowering=lowering).model  # type: ignore[arg-type]
     del patched.metadata_props[:]
     report = verify(model, patched)
     assert report.ok
-    assert "no record" in report.checks[3].detail
+    assert f"its nodes are those of lowering {lowering}" in report.checks[3].detail
+    nodes(patched, "MatMul")[0].doc_string = patched.graph.node[-1].doc_string = "of my own"
+    nodes(model, "MatMul")[0].doc_string = "of my own"
+    assert "tested by samples alone" in verify(model, patched).checks[3].detail
 
 
 def test_a_record_that_is_damaged_fails_the_check() -> None:

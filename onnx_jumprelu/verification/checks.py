@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
+import itertools
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import onnx
@@ -13,8 +16,11 @@ from onnx_jumprelu.errors import JumpReLUError
 from onnx_jumprelu.graph import Array
 from onnx_jumprelu.model_io import ModelFile
 from onnx_jumprelu.rewrite.activations import find
-from onnx_jumprelu.rewrite.lowerings import jump_type, rounded
-from onnx_jumprelu.rewrite.patch import patch_as_recorded
+from onnx_jumprelu.rewrite.lowerings import LOWERINGS, jump_type, rounded
+from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
+from onnx_jumprelu.rewrite.patch import patch_as_recorded, patch_in_place
+from onnx_jumprelu.rewrite.provenance import drop_provenance
+from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
@@ -85,7 +91,9 @@ def _structure(pair: Pair) -> str:
 def _record(pair: Pair) -> str:
     record = pair.record
     if record is None:
-        return "the file carries no record of its patch (it cannot be reverted); jumps were read from its graph"
+        lowering = _lowering_without_record(pair)
+        known = f"its nodes are those of lowering {lowering}" if lowering else "its nodes are tested by samples alone"
+        return f"the file carries no record of its patch and cannot be reverted; jumps read from its graph, {known}"
     recorded = {(site.scope, site.tensor): site for site in record.sites}
     if recorded.keys() != {(region.found.site.scope, region.found.site.tensor) for region in pair.regions}:
         raise FailedError("the record names other sites than the graph has")
@@ -107,6 +115,23 @@ def _record(pair: Pair) -> str:
     if patch_as_recorded(pair.original.model, record).SerializeToString() != pair.patched.model.SerializeToString():
         raise FailedError("patching the original as recorded gives another model: the patched one was changed since")
     return f"patching the original as recorded ({record.lowering}) gives these bytes; reverting gives the original's"
+
+
+def _lowering_without_record(pair: Pair) -> str | None:
+    """The lowering that gives the patched model's very bytes, None where none of this tool's does."""
+    jumps = {region.found.site.name: pair.jump(region) for region in pair.regions}
+    for lowering, keep_nan in itertools.product(LOWERINGS, (False, True)):
+        with contextlib.suppress(JumpReLUError):
+            options = PatchOptions(
+                recipe=Recipe(None, jumps), lowering=cast("LoweringName", lowering), keep_nan=keep_nan
+            )
+            candidate = ModelProto()
+            candidate.CopyFrom(pair.original.model)
+            patch_in_place(candidate, options)
+            drop_provenance(candidate)
+            if candidate.SerializeToString() == pair.patched.model.SerializeToString():
+                return lowering
+    return None
 
 
 def _sites(pair: Pair) -> str:
