@@ -19,8 +19,8 @@ def same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
-    """Refuse, before any work, a place for a JSON file that cannot be written, or that holds something else.
+def check_text_target(path: str | Path, others: Iterable[Path]) -> None:
+    """Refuse, before any work, a place for a JSON file that cannot be written, or that holds one of `others`.
 
     Raises:
         ModelFileError: see above.
@@ -29,7 +29,7 @@ def check_text_target(path: str | Path, models: Iterable[Path]) -> None:
     with os_errors(target):
         if target.is_dir() or not target.parent.is_dir():
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
-        if any(same(target, other) for other in models):
+        if any(same(target, other) for other in others):
             raise ModelFileError(
                 f"{target}: is an input or an output of this command; give another place for the result"
             )

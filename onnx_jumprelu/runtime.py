@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,8 +68,7 @@ class ReferenceRunner:
         from onnx.external_data_helper import load_external_data_for_model  # noqa: PLC0415
         from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, rarely needed
 
-        whole = ModelProto()
-        whole.CopyFrom(model)
+        whole = copy.deepcopy(model)
         try:
             if folder is not None:
                 load_external_data_for_model(whole, str(folder))

@@ -7,6 +7,7 @@ once per call, with the types of that call.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -198,8 +199,7 @@ def _bind(graph: GraphProto, bindings: Mapping[str, AttributeProto]) -> None:
             if not entry.ref_attr_name:
                 bound.append(entry)
             elif entry.ref_attr_name in bindings:
-                value = AttributeProto()
-                value.CopyFrom(bindings[entry.ref_attr_name])
+                value = copy.deepcopy(bindings[entry.ref_attr_name])
                 value.name = entry.name
                 bound.append(value)
         if any(entry.ref_attr_name for entry in node.attribute):

@@ -449,6 +449,25 @@ def test_batches_of_one() -> None:
     assert verify(model, patch_model(model, 0.5).model).ok
 
 
+def test_the_recorded_jump_is_compared_whatever_version_wrote_it() -> None:
+    model = parse(NET)
+    patched = patch_model(model, 0.5).model
+    entries = {entry.key.removeprefix(PREFIX): entry for entry in patched.metadata_props}
+    entries["version"].value = "9.9.9"
+    assert verify(model, patched).ok
+    entries["jumps"].value = entries["jumps"].value.replace("0.5", "0.25")
+    assert failed(verify(model, patched)) == ["record"]
+
+
+def test_sites_fed_by_weights_and_defaults() -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[2] x, float[2] d = {1, 2}) => (float[2] y, float[2] z, float[2] u) <float[2] w = {0.2, 3}>
+        { a = Relu(w)  y = Add(a, x)  z = Relu(d)  u = Relu(x) }"""
+    )
+    assert verify(model, patch_model(model, 0.5).model).ok
+
+
 def test_a_difference_is_named() -> None:
     model = parse(NET)
     details = {}

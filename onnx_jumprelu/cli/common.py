@@ -44,12 +44,12 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
         typer.echo(text)
 
 
-def check_json(json_target: str | None, *models: Path) -> None:
-    """Refuse, before any work, to write the result where it cannot be, or over a model."""
+def check_json(json_target: str | None, *others: Path) -> None:
+    """Refuse, before any work, to write the result where it cannot be, or over a command's other files."""
     if json_target not in (None, "-"):
         from onnx_jumprelu.atomic import check_text_target
 
-        check_text_target(str(json_target), models)
+        check_text_target(str(json_target), others)
 
 
 def in_color() -> bool:

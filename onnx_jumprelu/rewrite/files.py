@@ -203,9 +203,11 @@ def patch_files(
     """
     if isinstance(sources, (str, Path)):
         raise OptionError("patch_files takes a list of files; patch_file takes one")
-    files = replace(files or FileOptions(), make_folder=out_dir is not None)
+    files = files or FileOptions()
     if files.in_place and out_dir is not None:
         raise OptionError("in_place replaces the inputs; leave out the output folder")
+    if out_dir is not None:
+        files = replace(files, make_folder=True)
     chosen = PatchOptions(jump=jump, **options)
     paths = [Path(source) for source in sources]
     targets = paths if files.in_place else default_outputs(paths, None if out_dir is None else Path(out_dir))

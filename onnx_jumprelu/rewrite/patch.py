@@ -6,6 +6,7 @@ decoded, copied or re-encoded. The same model and options give the same bytes.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -13,20 +14,9 @@ from typing import TYPE_CHECKING, cast
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import OptionError, PatchError
-from onnx_jumprelu.graph import (
-    FreshNames,
-    GraphBuilder,
-    Scope,
-    scalar,
-)
+from onnx_jumprelu.graph import FreshNames, GraphBuilder, Scope, scalar
 from onnx_jumprelu.rewrite.activations import ActivationSite, find
-from onnx_jumprelu.rewrite.lowerings import (
-    AUTO,
-    DOMAIN,
-    LOWERINGS,
-    function_body,
-    jump_type,
-)
+from onnx_jumprelu.rewrite.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
 from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
 from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
 from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
@@ -95,7 +85,7 @@ def find_activations(model: ModelProto) -> list[ActivationSite]:
     if not is_patched(model):
         return [found.site for found in find(model)]
     jumps = {site.name: site.jump for site in read_provenance(model).sites}
-    original = _copy(model)
+    original = copy.deepcopy(model)
     revert_in_place(original)
     return [replace(found.site, jump=jumps.get(found.site.name)) for found in find(original)]
 
@@ -115,15 +105,9 @@ def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[
         PatchError: nothing in the model can be patched.
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
-    patched = _copy(model)
+    patched = copy.deepcopy(model)
     summary = patch_in_place(patched, PatchOptions(jump=jump, **options))
     return PatchResult(**vars(summary), model=patched)
-
-
-def _copy(model: ModelProto) -> ModelProto:
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str | None = None) -> PatchSummary:
@@ -150,7 +134,7 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
     Raises:
         OptionError, PatchError: the model does not have the recorded sites.
     """
-    patched = _copy(original)
+    patched = copy.deepcopy(original)
     jumps = {site.name: site.jump for site in record.sites}
     one = record.jump_input == "one"
     options = PatchOptions(

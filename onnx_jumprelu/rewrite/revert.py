@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, MutableSequence
 from typing import Any
 
@@ -25,8 +26,7 @@ def revert_model(model: ModelProto) -> ModelProto:
     Raises:
         ProvenanceError: the model carries no record of a patch, or its sites were changed since.
     """
-    reverted = ModelProto()
-    reverted.CopyFrom(model)
+    reverted = copy.deepcopy(model)
     revert_in_place(reverted)
     return reverted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import filecmp
 import itertools
 from collections.abc import Callable
@@ -125,8 +126,7 @@ def _lowering_without_record(pair: Pair) -> str | None:
             options = PatchOptions(
                 recipe=Recipe(None, jumps), lowering=cast("LoweringName", lowering), keep_nan=keep_nan
             )
-            candidate = ModelProto()
-            candidate.CopyFrom(pair.original.model)
+            candidate = copy.deepcopy(pair.original.model)
             patch_in_place(candidate, options)
             drop_provenance(candidate)
             if candidate.SerializeToString() == pair.patched.model.SerializeToString():
@@ -193,8 +193,7 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
 def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
     """Values of tensors of the patched model's main graph, by name."""
     feeds, _, _ = pair.trial
-    tapped = ModelProto()
-    tapped.CopyFrom(pair.patched.model)
+    tapped = copy.deepcopy(pair.patched.model)
     wanted = [name for name in dict.fromkeys(names) if name not in feeds]
     if not wanted:
         return dict(feeds)
@@ -241,10 +240,10 @@ def optimized(pair: Pair) -> str:
     try:
         feeds, _, source = pair.trial
         plain = pair.runner(pair.patched.model, pair.patched).run(None, feeds)
-        optimized = pair.runner(pair.patched.model, pair.patched, optimize=True).run(None, feeds)
+        quick = pair.runner(pair.patched.model, pair.patched, optimize=True).run(None, feeds)
     except RunError as error:
         return f"{OPTIMIZED} (Not measured here: {error}.)"
-    largest = max((_distance(one, other) for one, other in zip(plain, optimized, strict=True)), default=0.0)
+    largest = max((_distance(one, other) for one, other in zip(plain, quick, strict=True)), default=0.0)
     return f"{OPTIMIZED} Measured on {source}: optimized and unoptimized outputs differ by at most {largest:.3g}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -120,8 +121,7 @@ def sha256(model: ModelProto) -> str:
 
 def at_jump_zero(patched: ModelProto, regions: list[Region], jumps: set[str]) -> ModelProto:
     """The patched model with every jump that its sites hold set to 0, wherever a lowering keeps it."""
-    zeroed = ModelProto()
-    zeroed.CopyFrom(patched)
+    zeroed = copy.deepcopy(patched)
     ours = {(region.scope.path, output) for region in regions for node in region.nodes for output in node.output}
     for scope in walk_scopes(zeroed):
         for node in scope.nodes:

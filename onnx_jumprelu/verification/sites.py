@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.graph import (
     FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
@@ -127,7 +127,7 @@ def site_model(region: Region, elem_type: int, patched: ModelProto, jumps: set[s
     """A site's nodes as a model of their own, from pre-activation to activation, both of shape (N,)."""
     site, proto = region.found.site, _root(region)
     graph = helper.make_graph(
-        [_copy(node) for node in region.nodes],
+        list(region.nodes),
         "site",
         [helper.make_tensor_value_info(site.input, elem_type, ["N"])],
         [helper.make_tensor_value_info(site.tensor, elem_type, ["N"])],
@@ -148,12 +148,6 @@ def _root(region: Region) -> object:
     while scope.parent is not None:
         scope = scope.parent
     return scope.proto
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 def _bound(region: Region, name: str, elem_type: int) -> TensorProto:

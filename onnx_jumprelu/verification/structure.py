@@ -80,8 +80,7 @@ def jump_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
 
 def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> ModelProto:
     """Everything but the nodes and what a patch may add: the record, jump inputs, functions, and their import."""
-    shell = ModelProto()
-    shell.CopyFrom(model)
+    shell = copy.deepcopy(model)
     drop_provenance(shell)
     del shell.graph.node[:]
     for values in (shell.graph.input, shell.graph.initializer):
@@ -181,8 +180,7 @@ def _own(node: NodeProto) -> bytes:
     """A node without the nodes of its subgraphs, which are compared as scopes of their own."""
     if not any(True for _ in subgraphs_of(node)):
         return node.SerializeToString()
-    bare = NodeProto()
-    bare.CopyFrom(node)
+    bare = copy.deepcopy(node)
     for _, graph in subgraphs_of(bare):
         graph.Clear()
     return bare.SerializeToString()
