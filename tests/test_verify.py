@@ -68,8 +68,11 @@ def test_float16_between_casts_is_judged_where_rounding_is_exact() -> None:
         """<ir_version: 8, opset_import: ["" : 17]> net (float[1000] x) => (float[1000] y)
         { h = Cast<to = 10>(x)  r = Relu(h)  y = Cast<to = 1>(r) }"""
     )
-    report = verify(model, patch_model(model, 0.3).model)
-    assert report.ok, report
+    patched = patch_model(model, 0.3).model
+    # The second: above the jump before it is rounded to float16, at the jump thereafter.
+    for x in (None, np.full(1000, 0.3001, np.float32)):
+        report = verify(model, patched, x)
+        assert report.ok, report
 
 
 def test_real_inputs_are_used() -> None:
