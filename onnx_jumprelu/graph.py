@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-Array = npt.NDArray[Any]
+from onnx_jumprelu.arrays import Array
 
 STANDARD_DOMAIN = ""
 # Before IR 4 an initializer had to be a graph input too, and onnxruntime takes it as constant all the same.

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from onnx import ModelProto
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError
-from onnx_jumprelu.graph import Array
 
 QUIET = 4  # onnxruntime's severity "fatal": what matters comes back as an exception
 Feeds = Mapping[str, Array]

@@ -7,7 +7,8 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu.graph import Array, numpy_dtype
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.graph import numpy_dtype
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner
 
 RELU = """

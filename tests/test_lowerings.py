@@ -9,7 +9,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import PatchError, patch_model, revert_model
-from onnx_jumprelu.graph import Array, newest_opset, numpy_dtype
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.graph import newest_opset, numpy_dtype
 from onnx_jumprelu.rewrite.lowerings import LOWERINGS
 from onnx_jumprelu.runtime import OrtRunner, RunError
 from tests.models import f32, oracle, run, run_reference, single, spread

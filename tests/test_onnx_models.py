@@ -13,7 +13,8 @@ from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
 from onnx_jumprelu import PatchError, find_activations, patch_model, revert_model, verify
-from onnx_jumprelu.graph import Array, walk_scopes
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.graph import walk_scopes
 from onnx_jumprelu.runtime import OrtRunner
 from onnx_jumprelu.verification.inputs import random_feeds
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto
 
+from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.evaluate.data import Floats
 from onnx_jumprelu.runtime import OrtRunner
 from onnx_jumprelu.verification.inputs import required_inputs
 
 BATCH = 256
 
 
-def clean_accuracy(model: ModelProto, x: Floats, labels: npt.NDArray[np.int64], *, folder: Path | None = None) -> float:
+def clean_accuracy(model: ModelProto, x: Floats, labels: Labels, *, folder: Path | None = None) -> float:
     """Share of inputs whose largest output is that of their label.
 
     Args:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.errors import DataError
 
-Floats = npt.NDArray[np.float32]
 UINT8_MAX = 255
 
 
@@ -28,10 +28,10 @@ class Data:
     """
 
     x: Floats
-    labels: npt.NDArray[np.int64] | None
+    labels: Labels | None
     path: Path
 
-    def required_labels(self) -> npt.NDArray[np.int64]:
+    def required_labels(self) -> Labels:
         """The labels. Raises DataError where the file has none."""
         if self.labels is None:
             raise DataError(f"{self.path}: has no labels (an integer array 'y' of shape (N,))")

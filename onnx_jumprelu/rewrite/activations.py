@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graph import (
     STANDARD_DOMAIN,
-    Array,
     NotConstantError,
     Scope,
     attribute,

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError
-from onnx_jumprelu.graph import Array
 from onnx_jumprelu.model_io import ModelFile
 from onnx_jumprelu.rewrite.activations import find
 from onnx_jumprelu.rewrite.lowerings import LOWERINGS, jump_type, rounded

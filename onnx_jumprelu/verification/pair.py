@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from onnx_jumprelu.graph import Array, constant_node_value, scalar, walk_scopes
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.graph import constant_node_value, scalar, walk_scopes
 from onnx_jumprelu.model_io import ModelFile, load
 from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graph import (
     FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
-    Array,
     NotConstantError,
     attribute,
     constant_node_value,

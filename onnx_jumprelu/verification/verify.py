@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import DataError, ProvenanceError, VerificationError
-from onnx_jumprelu.graph import Array
 from onnx_jumprelu.runtime import RunError, one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
 from onnx_jumprelu.verification.pair import Pair, opened, unpatched

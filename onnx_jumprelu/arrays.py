@@ -1,0 +1,23 @@
+"""Names for the arrays that the package passes around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def rows(x: Array) -> Array:
+    """A batch as a matrix: (N, ...) to (N, D), without a copy where NumPy needs none."""
+    return x.reshape(len(x), -1)
+
+
+def per_example(values: Array, like: Array) -> Array:
+    """One value per example, (N,), shaped to broadcast against a batch (N, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

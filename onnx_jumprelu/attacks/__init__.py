@@ -1,0 +1,1 @@
+"""Attacks on classifiers: one file each, all with the same call."""

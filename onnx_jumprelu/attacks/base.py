@@ -1,0 +1,306 @@
+"""What every attack shares: its input is checked, its output is projected, clipped and counted again.
+
+An attack's author writes `run`; the final `__call__` decides what the attack has achieved, by asking the model.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, final
+
+import numpy as np
+
+from onnx_jumprelu.arrays import Bools, Floats, Labels, rows
+from onnx_jumprelu.attacks.norms import Norm, NormName, norm_named
+from onnx_jumprelu.errors import DataError, OptionError
+
+# Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.
+LARGEST_ARRAY = 16_000_000
+
+
+class Classifier(Protocol):
+    """What attacks ask of a model; inputs `x` live in data space, of shape (N, ...), float32."""
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value of an input."""
+        ...
+
+    def logits(self, x: Floats) -> Floats:
+        """Scores of shape (N, classes)."""
+        ...
+
+    def evaluate(
+        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """Logits (N, classes), loss (N,) and its gradient with respect to `x`, in one run.
+
+        Losses, each larger where the model is more wrong: `ce`, cross-entropy; `dlr`, the difference of logits ratio;
+        `dlr-targeted`; `margin`, largest other logit minus the label's; `difference`, the target's logit minus the
+        label's; `logit`, the label's logit alone. `dlr-targeted` and `difference` need `targets` of shape (N,).
+        """
+        ...
+
+    def jacobian(self, x: Floats, classes: Labels | None = None) -> tuple[Floats, Floats]:
+        """Logits (N, classes) and the gradients (N, K, ...) of K logits: those in `classes` (N, K), all by default."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack achieved, as the model itself says of `x_adv`.
+
+    Attributes:
+        attack: Name of the attack.
+        norm: Norm of the perturbation.
+        eps: Largest perturbation allowed, in data space; None where the attack has no budget.
+        x_adv: The examples after the attack, of shape (N, ...). Where it failed, its last attempt; inputs that
+            the model gets wrong from the start are not touched.
+        labels: True classes, of shape (N,).
+        correct: Whether the model was right before the attack, of shape (N,).
+        success: Whether the model is wrong on `x_adv`, of shape (N,).
+        perturbation: Length of `x_adv - x`, of shape (N,).
+        zero_gradients: How often the model's gradient at an example was 0: steps that could not be made.
+        nan_gradients: How often it was not finite; it then counts as 0 for the attack.
+        n_gradients: How many gradients of single examples were asked for.
+        n_queries: How many examples the model was run on in all.
+        seconds: Time taken.
+    """
+
+    attack: str
+    norm: NormName
+    eps: float | None
+    x_adv: Floats
+    labels: Labels
+    correct: Bools
+    success: Bools
+    perturbation: Floats
+    zero_gradients: int
+    nan_gradients: int
+    n_gradients: int
+    n_queries: int
+    seconds: float
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of examples that the model gets right without an attack."""
+        return float(self.correct.mean())
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of examples that the model gets right after the attack."""
+        return float(1.0 - self.success.mean())
+
+    @property
+    def mean_perturbation(self) -> float:
+        """Mean length of the perturbations that succeeded, 0 where none did."""
+        fooled = self.success & self.correct
+        return float(self.perturbation[fooled].mean()) if fooled.any() else 0.0
+
+    @property
+    def max_perturbation(self) -> float:
+        """Largest length of all perturbations."""
+        return float(self.perturbation.max(initial=0.0))
+
+
+@dataclass
+class Probe:
+    """A classifier as attacks see it: what is not finite becomes 0, and queries are counted."""
+
+    model: Classifier
+    zero_gradients: int = 0
+    nan_gradients: int = 0
+    n_gradients: int = 0
+    n_queries: int = 0
+
+    @property
+    def n_classes(self) -> int:
+        """See `Classifier`."""
+        return self.model.n_classes
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """See `Classifier`."""
+        return self.model.bounds
+
+    def clip(self, x: Floats) -> Floats:
+        """`x` within the bounds."""
+        return clip(x, self.bounds)
+
+    def logits(self, x: Floats) -> Floats:
+        """See `Classifier`."""
+        self.n_queries += len(x)
+        return self.model.logits(x)
+
+    def wrong(self, x: Floats, labels: Labels) -> Bools:
+        """Whether the model's prediction is not the label, of shape (N,)."""
+        return is_wrong(self.logits(x), labels)
+
+    def evaluate(
+        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """See `Classifier`; a gradient that is not finite comes back as 0."""
+        self.n_queries += len(x)
+        logits, values, gradient = self.model.evaluate(x, labels, loss, targets)
+        return logits, values, self._clean(gradient)
+
+    def jacobian(self, x: Floats, classes: Labels | None = None) -> tuple[Floats, Floats]:
+        """See `Classifier`; an example's gradients, where one of them is not finite, come back as 0."""
+        self.n_queries += len(x)
+        logits, gradients = self.model.jacobian(x, classes)
+        return logits, self._clean(gradients)
+
+    def _clean(self, gradient: Floats) -> Floats:
+        flat = rows(gradient)
+        finite = np.isfinite(flat).all(axis=1)
+        self.n_gradients += len(flat)
+        self.nan_gradients += int((~finite).sum())
+        self.zero_gradients += int((~flat.any(axis=1)).sum())
+        if finite.all():
+            return gradient
+        cleaned = gradient.copy()
+        cleaned[~finite] = 0
+        return cleaned
+
+
+def clip(x: Floats, bounds: tuple[float, float]) -> Floats:
+    """`x` within the bounds."""
+    clipped: Floats = np.clip(x, np.float32(bounds[0]), np.float32(bounds[1]))
+    return clipped
+
+
+def is_wrong(logits: Floats, labels: Labels) -> Bools:
+    """Whether the largest of the logits (N, classes) is not the label's, of shape (N,); NaN logits are always wrong."""
+    wrong: Bools = (logits.argmax(axis=1) != labels) | np.isnan(logits).any(axis=1)
+    return wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An attack and its settings.
+
+    Attributes:
+        eps: Largest perturbation, in data space. None, where the attack allows it, for no limit.
+        norm: `Linf` or `L2`.
+    """
+
+    eps: float | None
+    norm: NormName = "Linf"
+
+    name: ClassVar[str]
+    norms: ClassVar[Sequence[NormName]] = ("Linf", "L2")
+    needs_eps: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the settings. Raises OptionError."""
+        norm_named(self.norm)
+        if self.norm not in self.norms:
+            raise OptionError(f"{self.name} has no form for norm {self.norm}; choose {' or '.join(self.norms)}")
+        if self.eps is None and self.needs_eps:
+            raise OptionError(f"{self.name} needs eps, the largest perturbation")
+        if self.eps is not None and not 0 < self.eps < np.inf:
+            raise OptionError(f"eps must be a finite number above 0, not {self.eps:g}")
+
+    @abstractmethod
+    def run(self, model: Probe, x: Floats, labels: Labels, rng: np.random.Generator) -> Floats:
+        """Attack examples that the model gets right; returns the attempt for each, of the same shape as `x`."""
+
+    @final
+    def __call__(
+        self,
+        classifier: Classifier,
+        x: Floats,
+        labels: Labels,
+        *,
+        rng: np.random.Generator,
+        on_done: Callable[[int], None] = lambda _: None,
+    ) -> AttackResult:
+        """Attack a classifier.
+
+        Args:
+            classifier: The model, in data space.
+            x: Inputs of shape (N, ...) within the classifier's bounds.
+            labels: Their classes, of shape (N,).
+            rng: Source of all randomness.
+            on_done: Called with the number of examples that were just finished.
+
+        Raises:
+            DataError: `x` or `labels` do not fit the classifier or lie outside its bounds.
+        """
+        x, labels = checked(classifier, x, labels)
+        start, probe = time.perf_counter(), Probe(classifier)
+        correct = ~probe.wrong(x, labels)
+        on_done(int((~correct).sum()))
+        x_adv = x.copy()
+        survivors = np.flatnonzero(correct)
+        size = max(1, LARGEST_ARRAY // max(1, x[0].size))
+        for some in (survivors[at : at + size] for at in range(0, len(survivors), size)):
+            x_adv[some] = self._allowed(self.run(probe, x[some], labels[some], rng), x[some], classifier.bounds)
+            on_done(len(some))
+        return AttackResult(
+            attack=self.name,
+            norm=self.norm,
+            eps=self.eps,
+            x_adv=x_adv,
+            labels=labels,
+            correct=correct,
+            success=probe.wrong(x_adv, labels),
+            perturbation=self.metric.length(x_adv.astype(np.float64) - x).astype(np.float32),
+            zero_gradients=probe.zero_gradients,
+            nan_gradients=probe.nan_gradients,
+            n_gradients=probe.n_gradients,
+            n_queries=probe.n_queries,
+            seconds=time.perf_counter() - start,
+        )
+
+    @property
+    def metric(self) -> Norm:
+        """The norm itself."""
+        return norm_named(self.norm)
+
+    def _allowed(self, x_adv: Floats, x: Floats, bounds: tuple[float, float]) -> Floats:
+        """An attempt within the budget and the bounds; one that is not finite is given up."""
+        finite = np.isfinite(rows(x_adv)).all(axis=1)
+        kept = np.where(finite.reshape(-1, *[1] * (x.ndim - 1)), x_adv, x)
+        if self.eps is not None:
+            kept = self.metric.confine(kept, x, self.eps)
+        # Bounds come last: they only bring a coordinate nearer to x, which lies within them.
+        return clip(kept, bounds)
+
+
+def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, Labels]:
+    """Inputs and labels in the form that attacks take.
+
+    Raises:
+        DataError: there are none, their numbers differ, a label is no class, or an input lies outside the bounds.
+    """
+    x, labels = np.asarray(x, np.float32), np.asarray(labels)
+    if x.ndim < 2 or not x.size:  # noqa: PLR2004 - (N, ...)
+        raise DataError(f"x has shape {list(x.shape)}; examples of shape (N, ...) are needed")
+    if labels.shape != (len(x),) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels are {labels.dtype} of shape {list(labels.shape)}; {len(x)} integers are needed, one per example"
+        )
+    n_classes = classifier.n_classes
+    outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
+    if len(outside):
+        raise DataError(
+            f"label {labels[outside[0]]} of example {outside[0]} is out of range; "
+            f"the model has classes 0 to {n_classes - 1}"
+        )
+    low, high = map(np.float32, classifier.bounds)
+    bad = np.flatnonzero(~((rows(x) >= low) & (rows(x) <= high)).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"x lies outside the bounds {low:g} to {high:g} in {len(bad)} examples, the first being {bad[0]}; "
+            "give the right bounds, or data in data space (before normalization)"
+        )
+    return x, labels.astype(np.int64)
