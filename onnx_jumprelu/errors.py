@@ -29,3 +29,7 @@ class ProvenanceError(JumpReLUError):
 
 class VerificationError(JumpReLUError):
     """A rewrite that could not be proved right."""
+
+
+class GradientError(JumpReLUError):
+    """A model whose gradient cannot be built: an operator without a rule, a shape that must be known."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
 
@@ -281,6 +281,13 @@ class GraphBuilder:
         """The nodes since the last call, in order; the constants stay known."""
         nodes, self.nodes = self.nodes, []
         return nodes
+
+
+def required_inputs(model: ModelProto) -> list[ValueInfoProto]:
+    """The graph inputs that have no default value."""
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    defaults.update(sparse.values.name for sparse in model.graph.sparse_initializer)
+    return [value for value in model.graph.input if value.name not in defaults]
 
 
 def newest_opset() -> int:

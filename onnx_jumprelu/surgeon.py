@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.rewrite.activations import FLOAT_TYPES
+from onnx_jumprelu.tensor_types import FLOAT_TYPES
 from onnx_jumprelu.rewrite.lowerings import rounded
 from onnx_jumprelu.rewrite.patch import patch_model
 from onnx_jumprelu.rewrite.recipe import checked_jump

@@ -19,6 +19,7 @@ from onnx_jumprelu.graph import function_key, subgraphs_of, walk_scopes
 
 # Elements. Shape inference reads small integer tensors (the target of a Reshape); anything larger is a weight.
 LARGEST_KEPT_TENSOR = 64
+FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 INVENTED_DIMENSION = "unk__"  # what shape inference calls a dimension that it cannot tell
 Dimension = int | str | None
 

@@ -35,7 +35,7 @@ def run(
     from onnx_jumprelu.evaluate.data import load_data, load_inputs, normalized
     from onnx_jumprelu.model_io import load
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.verification.inputs import required_inputs
+    from onnx_jumprelu.graph import required_inputs
     from onnx_jumprelu.verification.verify import N_CHECKS
     from onnx_jumprelu.verification.verify import verify as prove
 

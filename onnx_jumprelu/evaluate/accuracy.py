@@ -9,7 +9,7 @@ from onnx import ModelProto
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.runtime import OrtRunner
-from onnx_jumprelu.verification.inputs import required_inputs
+from onnx_jumprelu.graph import required_inputs
 
 BATCH = 256
 

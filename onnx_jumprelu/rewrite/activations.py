@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graph import (
@@ -25,13 +25,12 @@ from onnx_jumprelu.graph import (
     newest_opset,
     walk_scopes,
 )
-from onnx_jumprelu.tensor_types import Dimension, TensorType, dtype_name, infer_types
+from onnx_jumprelu.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
 
 OLDEST_OPSET = 7
 # From this version on CastLike makes constants of a type that is known only at run time (with bfloat16 from 16 on).
 FIRST_OPSET_WITHOUT_TYPES = 16
 FIRST_OPSET_WITH_CLIP_INPUTS = 11
-FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,10 @@ from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.graph import numpy_dtype
+from onnx_jumprelu.graph import numpy_dtype, required_inputs
 
 # Sizes to try, one after the other, for the dimensions that a file leaves open: the first one, and all others.
 OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
-
-
-def required_inputs(model: ModelProto) -> list[ValueInfoProto]:
-    """The graph inputs that have no default value."""
-    defaults = {tensor.name for tensor in model.graph.initializer}
-    defaults.update(sparse.values.name for sparse in model.graph.sparse_initializer)
-    return [value for value in model.graph.input if value.name not in defaults]
 
 
 def given_feeds(model: ModelProto, x: Array | Mapping[str, Array]) -> dict[str, Array]:

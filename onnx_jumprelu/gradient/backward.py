@@ -1,0 +1,161 @@
+"""The driver: walks the nodes from the end, asks each one's rule, adds up cotangents, undoes broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from onnx import NodeProto, TensorProto
+
+from onnx_jumprelu.errors import GradientError
+from onnx_jumprelu.gradient import activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops
+from onnx_jumprelu.gradient.registry import Node, Rule, is_differentiable, label, rule_for
+from onnx_jumprelu.gradient.surrogates import SURROGATES
+from onnx_jumprelu.gradient.values import Emitter, Value, total
+from onnx_jumprelu.graph import Scope
+from onnx_jumprelu.jumprelu import JumpReLU, find_jumprelus
+from onnx_jumprelu.tensor_types import FLOAT_TYPES, Dimension, TensorType
+
+# Imported for the rules that they register.
+RULE_MODULES = (activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops)
+
+
+def pull_back(
+    scope: Scope,
+    types: Mapping[str, TensorType],
+    cotangents: Mapping[str, Value],
+    source: str,
+    surrogate: str,
+    to: Emitter,
+) -> Value | None:
+    """Append the nodes that compute the gradient with respect to one tensor.
+
+    Args:
+        scope: The nodes of the forward pass, in topological order.
+        types: What is known of its tensors.
+        cotangents: Where the gradient comes from: the gradient with respect to some tensors of the scope.
+        source: Name of the tensor that it is wanted for.
+        surrogate: The derivative at JumpReLU sites: `exact`, `relu` or `smooth`.
+        to: Where the nodes go.
+
+    Returns:
+        The gradient, of the shape of `source`, or None where nothing depends on it in a way that has a derivative.
+
+    Raises:
+        GradientError: a node has no rule, or something that its rule must know is unknown.
+    """
+    return _Walk(scope, types, source, surrogate, to).gradient(cotangents)
+
+
+def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, TensorType]) -> frozenset[str]:
+    """Tensors that depend on `source` in a way that may have a derivative: no integers, no comparisons."""
+    active = {source}
+    for node in nodes:
+        if is_differentiable(node) and active.intersection(node.input):
+            active.update(
+                name
+                for name in node.output
+                if name and (types.get(name, TensorType()).elem_type or TensorProto.FLOAT) in FLOAT_TYPES
+            )
+    return frozenset(active)
+
+
+class _Walk:
+    def __init__(
+        self, scope: Scope, types: Mapping[str, TensorType], source: str, surrogate: str, to: Emitter
+    ) -> None:
+        self._scope, self._types, self._source, self._to = scope, types, source, to
+        self._active = reached_from(source, scope.nodes, types)
+        self._sites = find_jumprelus(scope)
+        self._surrogate = SURROGATES[surrogate]
+        self._elem_type = types.get(source, TensorType()).elem_type or TensorProto.FLOAT
+        self._pending: dict[str, list[Value]] = {}
+
+    def gradient(self, cotangents: Mapping[str, Value]) -> Value | None:
+        for name, value in cotangents.items():
+            self._add(name, value)
+        for node in reversed(self._scope.nodes):
+            if self._active.intersection(node.output):
+                self._step(node)
+        return self._take(self._source)
+
+    def _step(self, node: NodeProto) -> None:
+        """Hand the cotangents of a node's outputs on to its inputs."""
+        self._to.base = f"grad/{node.name or node.output[0]}"
+        gs = [self._take(name) for name in node.output]
+        if all(g is None for g in gs):
+            return
+        site = self._sites.get(node.output[0])
+        if site is not None and gs[0] is not None:
+            self._add(site.x, self._at_site(site, gs[0]))
+            return
+        at = Node(node, self._scope, self._types, self._active, self._to, self._elem_type)
+        rule = rule_for(node, self._to.opset)
+        for index, cotangent in enumerate(_asked(rule, at, gs)):
+            if not at.is_active(index):
+                continue
+            if cotangent is None:
+                raise at.error(f"input {index} depends on the model's input, and its rule has no derivative for it")
+            self._add(node.input[index], _unbroadcast(rule, at, index, cotangent) if rule.broadcasts else cotangent)
+
+    def _at_site(self, site: JumpReLU, g: Value) -> Value:
+        x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
+        jump = Value(site.jump, g.elem_type, self._to) if isinstance(site.jump, str) else g.like(site.jump)
+        return self._surrogate(x, y, jump, g)
+
+    def _add(self, name: str, cotangent: Value) -> None:
+        if name in self._active:
+            self._pending.setdefault(name, []).append(cotangent)
+
+    def _take(self, name: str) -> Value | None:
+        """The sum of the cotangents that have come in for a tensor, None for none."""
+        values = self._pending.pop(name, None)
+        return total(values) if values else None
+
+
+def _asked(rule: Rule, at: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]:
+    """What a rule answers, one cotangent per input."""
+    answer = rule.function(at, *gs)
+    if isinstance(answer, Value):
+        return [answer, *[None] * (at.n_inputs - 1)]
+    if len(answer) < at.n_inputs:
+        raise GradientError(f"{label(at.proto)}: its rule gave {len(answer)} cotangents for {at.n_inputs} inputs")
+    return answer[: at.n_inputs]
+
+
+def _unbroadcast(rule: Rule, at: Node, index: int, g: Value) -> Value:
+    """A cotangent summed over the axes along which its input was repeated."""
+    ranks = [at.rank(number) for number in range(at.n_inputs) if at.has(number)]
+    if rule.core and min(ranks) < rule.core:
+        return g  # a product with a vector: the rule has taken care of it
+    given = at.shape(index)[: at.rank(index) - rule.core]
+    whole = at.output_shape()[: len(at.output_shape()) - rule.core]
+    new = len(whole) - len(given)
+    g = g.sum(list(range(new)), keepdims=False)
+    repeated = [axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _was_one(small, large)]
+    unclear = [axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _may_be_one(small, large)]
+    g = g.sum(repeated)
+    for axis in unclear:
+        g = _sum_if_one(at.x(index), g, axis, len(given) + rule.core)
+    return g
+
+
+def _was_one(small: Dimension, large: Dimension) -> bool:
+    return small == 1 and large != 1
+
+
+def _may_be_one(small: Dimension, large: Dimension) -> bool:
+    """Whether only the run will tell if a dimension was 1 and repeated."""
+    return not isinstance(small, int) and large != 1 and (small is None or small != large)
+
+
+def _sum_if_one(x: Value, g: Value, axis: int, rank: int) -> Value:
+    """The sum over an axis if it has size 1 in `x`, else the cotangent as it is: as a matrix of ones, or the identity."""
+    to = g.to
+    sizes = [value.shape().slice([axis], [axis + 1], [0]) for value in (g, x)]
+    zeros = to.full(sizes[0].op("Concat", sizes[1], axis=0), 0.0, g.elem_type)
+    identity = zeros.op("EyeLike")
+    is_one = replace(sizes[1].op("Equal", to.ints([1])), elem_type=TensorProto.BOOL)
+    return g.along(axis, rank, is_one.where(zeros + 1, identity))
+
+
