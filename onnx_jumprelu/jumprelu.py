@@ -6,8 +6,8 @@ Recognised, with Less for Greater and the like, and with the branches either way
     Mul(x, Cast(Greater(x, jump)))           also with Relu(x)
     ThresholdedRelu(x, alpha=jump)
 
-The jump may be any number that is not negative, one per channel too, or a tensor that only the run knows (an overridable
-initializer). A cap is a Clip behind it.
+The jump may be any number that is not negative, one per channel too, or an overridable initializer. A cap is a Clip
+behind it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ class _Mask:
     above: bool
 
 
-_GREATER = {"Greater": (0, 1, True), "Less": (1, 0, True), "LessOrEqual": (0, 1, False), "GreaterOrEqual": (1, 0, False)}
+_GREATER = {
+    "Greater": (0, 1, True),
+    "Less": (1, 0, True),
+    "LessOrEqual": (0, 1, False),
+    "GreaterOrEqual": (1, 0, False),
+}
 
 
 def find_jumprelus(scope: Scope) -> dict[str, JumpReLU]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from onnx_jumprelu.gradient.registry import Cotangents, Node, vjp
+from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.values import Value
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX's defaults
@@ -31,7 +31,7 @@ def _leaky_relu(at: Node, g: Value) -> Value:
     return (at.x() > 0).where(g, g * at.number("alpha", 0.01))
 
 
-@vjp("PRelu", since=7, broadcasts=True)
+@vjp("PRelu", since=7, broadcasts=ALL)
 def _prelu(at: Node, g: Value) -> Cotangents:
     above = at.x() > 0
     return above.where(g, g * at.x(1)), above.where(0, g * at.x())
@@ -115,10 +115,10 @@ def _swish(at: Node, g: Value) -> Value:
 
 @vjp("Clip", since=6)
 def _clip(at: Node, g: Value) -> Value:
-    """1 between the bounds and on them: a pixel at the border of a model's own Clip(0, 1) can still be moved inwards."""
+    """1 between the bounds and on them: a pixel at the border of a model's own Clip(0, 1) can still move inwards."""
     result = g
     for index, name, outside in ((1, "min", -np.inf), (2, "max", np.inf)):
-        if at.opset >= 11:  # noqa: PLR2004 - the bounds become inputs
+        if at.opset >= 11:  # the bounds become inputs
             bound: Value | float | None = at.x(index) if at.has(index) else None
         else:
             bound = at.number(name, outside)

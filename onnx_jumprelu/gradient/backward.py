@@ -61,9 +61,7 @@ def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, Te
 
 
 class _Walk:
-    def __init__(
-        self, scope: Scope, types: Mapping[str, TensorType], source: str, surrogate: str, to: Emitter
-    ) -> None:
+    def __init__(self, scope: Scope, types: Mapping[str, TensorType], source: str, surrogate: str, to: Emitter) -> None:
         self._scope, self._types, self._source, self._to = scope, types, source, to
         self._active = reached_from(source, scope.nodes, types)
         self._sites = find_jumprelus(scope)
@@ -96,7 +94,9 @@ class _Walk:
                 continue
             if cotangent is None:
                 raise at.error(f"input {index} depends on the model's input, and its rule has no derivative for it")
-            self._add(node.input[index], _unbroadcast(rule, at, index, cotangent) if rule.broadcasts else cotangent)
+            if index in rule.broadcasts:
+                cotangent = _unbroadcast(rule, at, index, cotangent)  # noqa: PLW2901
+            self._add(node.input[index], cotangent)
 
     def _at_site(self, site: JumpReLU, g: Value) -> Value:
         x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
@@ -132,8 +132,12 @@ def _unbroadcast(rule: Rule, at: Node, index: int, g: Value) -> Value:
     whole = at.output_shape()[: len(at.output_shape()) - rule.core]
     new = len(whole) - len(given)
     g = g.sum(list(range(new)), keepdims=False)
-    repeated = [axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _was_one(small, large)]
-    unclear = [axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _may_be_one(small, large)]
+    repeated = [
+        axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _was_one(small, large)
+    ]
+    unclear = [
+        axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _may_be_one(small, large)
+    ]
     g = g.sum(repeated)
     for axis in unclear:
         g = _sum_if_one(at.x(index), g, axis, len(given) + rule.core)
@@ -150,12 +154,10 @@ def _may_be_one(small: Dimension, large: Dimension) -> bool:
 
 
 def _sum_if_one(x: Value, g: Value, axis: int, rank: int) -> Value:
-    """The sum over an axis if it has size 1 in `x`, else the cotangent as it is: as a matrix of ones, or the identity."""
+    """The sum over an axis if it has size 1 in `x`, else the cotangent as it is: times ones, or the identity."""
     to = g.to
     sizes = [value.shape().slice([axis], [axis + 1], [0]) for value in (g, x)]
     zeros = to.full(sizes[0].op("Concat", sizes[1], axis=0), 0.0, g.elem_type)
     identity = zeros.op("EyeLike")
     is_one = replace(sizes[1].op("Equal", to.ints([1])), elem_type=TensorProto.BOOL)
     return g.along(axis, rank, is_one.where(zeros + 1, identity))
-
-

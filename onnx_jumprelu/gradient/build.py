@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import GradientError, OptionError
 from onnx_jumprelu.gradient.backward import pull_back, reached_from
@@ -16,7 +17,9 @@ from onnx_jumprelu.gradient.registry import label
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.gradient.values import Emitter, Value
 from onnx_jumprelu.graph import FreshNames, main_opset, walk_scopes
-from onnx_jumprelu.tensor_types import dtype_name, infer_types
+from onnx_jumprelu.tensor_types import TensorType, dtype_name, infer_types
+
+Message = TypeVar("Message")
 
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -41,9 +44,9 @@ def build_gradient_model(
         output_name: Which output, where it has several; the first one by default.
 
     Returns:
-        A model whose inputs are the classifier's input, `labels` (int64, shape (N,)) and, for a targeted loss, `targets`
-        (likewise), and whose outputs are, in this order, the logits (N, classes), `loss` (N,), and `gradient` of the
-        input's shape. Losses of different examples do not mix. Names get a number where the model has them already.
+        A model whose inputs are the classifier's input, `labels` (int64, shape (N,)) and, for a targeted loss,
+        `targets` (likewise), and whose outputs are, in this order, the logits (N, classes), `loss` (N,), and `gradient`
+        of the input's shape. Losses of different examples do not mix. A name that the model has already gets a number.
 
     Raises:
         GradientError: the model is no such classifier, or a node has no derivative.
@@ -67,8 +70,7 @@ def build_gradient_model(
         gradient = to.full(x.shape(), 0.0, ends.elem_type)
     whole.graph.node.extend(to.builder.take())
     _rename(whole, gradient.name, forward.gradient)
-    shape = [size if size is not None else "" for size in ends.shape]
-    whole.graph.output.append(helper.make_tensor_value_info(forward.gradient, ends.elem_type, shape))
+    whole.graph.output.append(helper.make_tensor_value_info(forward.gradient, ends.elem_type, list(ends.shape)))
     _prune(whole)
     return whole
 
@@ -76,7 +78,7 @@ def build_gradient_model(
 def _chosen(loss: str, surrogate: str) -> Loss:
     for name, table, what in ((loss, LOSSES, "loss"), (surrogate, SURROGATES, "surrogate")):
         if name not in table:
-            raise OptionError(f"{what} '{name}' is unknown; choose {', '.join(table)}")  # type: ignore[arg-type]
+            raise OptionError(f"{what} '{name}' is unknown; choose {', '.join(table)}")
     return LOSSES[loss]
 
 
@@ -116,14 +118,16 @@ def _with_loss(whole: ModelProto, ends: Endpoints, loss: Loss) -> _Forward:
     return _Forward(to, Value(loss_name, ends.elem_type, to), gradient_name)
 
 
-def _refuse_halves(whole: ModelProto, ends: Endpoints, types: dict[str, object]) -> None:
-    active = reached_from(ends.input, whole.graph.node, types)  # type: ignore[arg-type]
+def _refuse_halves(whole: ModelProto, ends: Endpoints, types: Mapping[str, TensorType]) -> None:
+    """Gradients of 16 bits would overflow or vanish: refuse a model that computes in them."""
+    active = reached_from(ends.input, whole.graph.node, types)
     for node in whole.graph.node:
-        for name in node.output:
-            elem_type = getattr(types.get(name), "elem_type", None)
-            if name in active and elem_type in HALVES:
+        for name in active.intersection(node.output):
+            elem_type = types.get(name, TensorType()).elem_type
+            if elem_type in HALVES:
                 raise GradientError(
-                    f"{label(node)}: computes in {dtype_name(elem_type)}; gradients need float32: convert the model to float32"
+                    f"{label(node)}: computes in {dtype_name(elem_type)}; gradients need float32: "
+                    "convert the model to float32"
                 )
 
 
@@ -147,12 +151,9 @@ def _prune(model: ModelProto) -> None:
     del graph.node[:]
     graph.node.extend(reversed(kept))
     made = {name for node in kept for name in node.output}
-    for field in (graph.initializer, graph.sparse_initializer):
-        _keep(field, lambda item: getattr(item, "name", "") or item.values.name, needed)
-    _keep(graph.value_info, lambda item: item.name, made)
-    inputs = {value.name for value in graph.input}
-    unused = inputs - needed - {"labels"}
-    del unused
+    _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    _keep(graph.sparse_initializer, [sparse for sparse in graph.sparse_initializer if sparse.values.name in needed])
+    _keep(graph.value_info, [value for value in graph.value_info if value.name in made])
 
 
 def _read(node: NodeProto) -> Iterable[str]:
@@ -165,10 +166,8 @@ def _read(node: NodeProto) -> Iterable[str]:
             yield from (value.name for value in graph.output)
 
 
-def _keep(field: object, name_of: object, wanted: set[str]) -> None:
-    items = [item for item in field if name_of(item) in wanted]  # type: ignore[attr-defined, operator]
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(items)  # type: ignore[attr-defined]
-
-
-__all__ = ["ValueInfoProto", "build_gradient_model"]
+def _keep(field: MutableSequence[Message], items: list[Message]) -> None:
+    """Leave only some entries of a repeated field."""
+    if len(items) < len(field):
+        del field[:]
+        field.extend(items)

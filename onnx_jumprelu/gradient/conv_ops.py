@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from onnx_jumprelu.gradient.registry import Cotangents, Node, vjp
+from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.values import Value
 from onnx_jumprelu.gradient.windows import Windows, kernel_of, windows
+
+BLOCK = 16  # channels that onnxruntime's blocked layout keeps together, on CPUs with AVX-512
+FASTER = 3
 
 
 @vjp("Conv", since=1)
 def _conv(at: Node, g: Value) -> Value:
     frame = windows(at, kernel_of(at))
     back = [extent - 1 - pad for extent, pad in zip(frame.extents * 2, frame.pads, strict=True)]
-    if frame.is_strided or min(back) < 0:
-        return _transposed(at, g, frame)
     group = at.integer("group", 1)
+    if frame.is_strided or min(back) < 0 or not _suits_blocks(at, group):
+        return _transposed(at, g, frame)
     return at.op(
-        "Conv", g, _turned(at, group, frame), group=group, pads=back, dilations=frame.dilations, kernel_shape=frame.kernel
+        "Conv",
+        g,
+        _turned(at, group, frame),
+        group=group,
+        pads=back,
+        dilations=frame.dilations,
+        kernel_shape=frame.kernel,
     )
+
+
+def _suits_blocks(at: Node, group: int) -> bool:
+    """Whether a plain convolution is the faster way back, as opposed to a ConvTranspose.
+
+    Measured with onnxruntime on a CPU: its plain convolution does about three times as many multiplications in a
+    second, but on whole blocks of 16 channels and at every position of the input.
+    """
+    outputs, inputs = (size if isinstance(size, int) else BLOCK for size in at.shape(1)[:2])
+    whole = math.ceil(inputs / BLOCK) * math.ceil(outputs / group / BLOCK) * BLOCK**2
+    input_sizes, output_sizes = at.shape()[2:], at.output_shape()[2:]
+    sizes = [size if isinstance(size, int) else 1 for size in (*input_sizes, *output_sizes)]
+    positions, output_positions = math.prod(sizes[: len(input_sizes)]), math.prod(sizes[len(input_sizes) :])
+    return whole * positions < FASTER * inputs * (outputs / group) * output_positions
 
 
 def _transposed(at: Node, g: Value, frame: Windows) -> Value:
@@ -97,7 +122,7 @@ def _pads_of_transposed(at: Node, frame: Windows) -> list[int]:
     return small + large if mode == "SAME_UPPER" else large + small
 
 
-@vjp("Gemm", since=7, broadcasts=True, core=0)
+@vjp("Gemm", since=7, broadcasts=[2])
 def _gemm(at: Node, g: Value) -> Cotangents:
     """Of `alpha * A' B' + beta * C`, where ' may be a transposition."""
     alpha, beta = at.number("alpha", 1.0), at.number("beta", 1.0)
@@ -116,10 +141,10 @@ def _gemm(at: Node, g: Value) -> Cotangents:
 
 def _zero(g: Value) -> Value | None:
     """Gemm's third input, which must be there before opset 11."""
-    return g.like(0) if g.to.opset < 11 else None  # noqa: PLR2004
+    return g.like(0) if g.to.opset < 11 else None
 
 
-@vjp("MatMul", since=1, broadcasts=True, core=2)
+@vjp("MatMul", since=1, broadcasts=ALL, core=2)
 def _matmul(at: Node, g: Value) -> Cotangents:
     ranks = at.rank(0), at.rank(1)
     # A vector is a matrix of one row (left) or one column (right), whose axis the product loses.

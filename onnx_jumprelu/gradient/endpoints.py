@@ -59,10 +59,12 @@ def find_endpoints(model: ModelProto, input_name: str | None = None, output_name
     output = _output(model, output_name)
     logits, stripped = _before_softmax(model, output, types)
     shape = types.get(logits, TensorType()).shape or types.get(output, TensorType()).shape
-    if shape is None or len(shape) < 2 or any(size != 1 for size in shape[2:]) or not isinstance(shape[1], int):  # noqa: PLR2004
+    if shape is None or len(shape) < 2 or any(size != 1 for size in shape[2:]) or not isinstance(shape[1], int):
         told = "unknown shape" if shape is None else f"shape {['?' if size is None else size for size in shape]}"
-        raise GradientError(f"output '{output}' has {told}; logits of shape (N, classes) are needed, with the classes fixed")
-    if shape[1] < 2:  # noqa: PLR2004
+        raise GradientError(
+            f"output '{output}' has {told}; logits of shape (N, classes) are needed, with the classes fixed"
+        )
+    if shape[1] < 2:
         raise GradientError(f"output '{output}' has {shape[1]} class; a classifier with at least 2 is needed")
     return Endpoints(source, given.shape, given.elem_type, logits, shape[1], len(shape) - 2, stripped)
 
@@ -73,10 +75,14 @@ def _input(model: ModelProto, name: str | None) -> str:
         if name not in names:
             raise GradientError(f"the model has no input '{name}'; it has {', '.join(names)}")
         if len(names) > 1:
-            raise GradientError(f"the model needs {len(names)} inputs ({', '.join(names)}); a classifier of one is needed")
+            raise GradientError(
+                f"the model needs {len(names)} inputs ({', '.join(names)}); a classifier of one is needed"
+            )
         return name
     if len(names) != 1:
-        raise GradientError(f"the model has {len(names)} inputs ({', '.join(names)}); a classifier of one input is needed")
+        raise GradientError(
+            f"the model has {len(names)} inputs ({', '.join(names)}); a classifier of one input is needed"
+        )
     return names[0]
 
 

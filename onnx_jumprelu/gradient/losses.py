@@ -57,7 +57,7 @@ def _picked(values: Value, mask: Value) -> Value:
 def top_k(values: Value, count: int) -> Value:
     """The largest `count` numbers of each row, in falling order."""
     to: Emitter = values.to
-    if to.opset < 10:  # noqa: PLR2004 - k becomes an input
+    if to.opset < 10:  # k becomes an input
         return to.op_with_outputs("TopK", [values], 2, axis=1, k=count)[0]
     return to.op_with_outputs("TopK", [values, to.ints([count])], 2, axis=1)[0]
 
@@ -106,4 +106,3 @@ LOSSES: dict[str, Loss] = {
     "difference": Loss(_difference, targeted=True),
     "logit": Loss(_logit),
 }
-

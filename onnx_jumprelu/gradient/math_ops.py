@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 
-from onnx_jumprelu.gradient.registry import Cotangents, Node, vjp
+from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.values import Value, total
 
 
-@vjp("Add", since=7, broadcasts=True)
+@vjp("Add", since=7, broadcasts=ALL)
 def _add(_: Node, g: Value) -> Cotangents:
     return g, g
 
 
-@vjp("Sub", since=7, broadcasts=True)
+@vjp("Sub", since=7, broadcasts=ALL)
 def _sub(at: Node, g: Value) -> Cotangents:
     return g, -g if at.is_active(1) else None
 
 
-@vjp("Mul", since=7, broadcasts=True)
+@vjp("Mul", since=7, broadcasts=ALL)
 def _mul(at: Node, g: Value) -> Cotangents:
     return g * at.x(1), g * at.x(0)
 
 
-@vjp("Div", since=7, broadcasts=True)
+@vjp("Div", since=7, broadcasts=ALL)
 def _div(at: Node, g: Value) -> Cotangents:
     return g / at.x(1), -g * at.y() / at.x(1)
 
 
-@vjp("Pow", since=7, broadcasts=True)
+@vjp("Pow", since=7, broadcasts=ALL)
 def _pow(at: Node, g: Value) -> Cotangents:
     base, exponent = at.x(0), at.x(1).cast(at.x(0).elem_type)
     # Where the exponent is 0 the derivative is 0, though 0 * x ** -1 is NaN at x = 0.
@@ -74,7 +74,7 @@ def _erf(at: Node, g: Value) -> Value:
     return g * (2 / math.sqrt(math.pi) * (-(at.x() * at.x())).op("Exp"))
 
 
-@vjp("Max", "Min", since=6, broadcasts=True)
+@vjp("Max", "Min", since=6, broadcasts=ALL)
 def _max(at: Node, g: Value) -> Cotangents:
     """The inputs that attain the extremum share its cotangent evenly."""
     attains = [at.x(index).equals(at.y()).cast(g.elem_type) for index in range(at.n_inputs)]
@@ -82,12 +82,12 @@ def _max(at: Node, g: Value) -> Cotangents:
     return [share * one for one in attains]
 
 
-@vjp("Sum", since=6, broadcasts=True)
+@vjp("Sum", since=6, broadcasts=ALL)
 def _sum(at: Node, g: Value) -> Cotangents:
     return [g] * at.n_inputs
 
 
-@vjp("Mean", since=6, broadcasts=True)
+@vjp("Mean", since=6, broadcasts=ALL)
 def _mean(at: Node, g: Value) -> Cotangents:
     return [g / at.n_inputs] * at.n_inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -10,18 +11,53 @@ from onnx import TensorProto
 
 from onnx_jumprelu.gradient.registry import Node, vjp
 from onnx_jumprelu.gradient.values import Value
-from onnx_jumprelu.gradient.windows import windows
+from onnx_jumprelu.gradient.windows import Windows, windows
 
 
 @vjp("MaxPool", since=1)
 def _max_pool(at: Node, g: Value, *_: object) -> Value:
-    """Each cotangent goes back to where its maximum came from, the first one of equal ones.
-
-    Windows that overlap are dealt into groups whose windows do not, and each group is put back on its own.
-    """
+    """Each cotangent goes back to where its maximum came from."""
     frame = windows(at)
     if at.integer("storage_order", 0):
         raise at.error("storage_order 1 has no gradient rule")
+    if _fits(at, frame):
+        return _shared_in_tiles(at, g, frame)
+    return _unpooled(at, g, frame)
+
+
+def _fits(at: Node, frame: Windows) -> bool:
+    """Whether the windows tile the input without remainder."""
+    sizes = zip(at.shape()[2:], frame.kernel, strict=True)
+    return frame.tiles and all(isinstance(size, int) and size % kernel == 0 for size, kernel in sizes)
+
+
+def _shared_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
+    """Equal maxima of a window share its cotangent evenly.
+
+    Comparing with the enlarged output is several times as fast as asking MaxPool for indices, which leaves its fast
+    kernel.
+    """
+    attains = at.x().equals(_enlarged(at, at.y(), frame)).cast(g.elem_type)
+    count = attains.op("AveragePool", kernel_shape=frame.kernel, strides=frame.strides) * math.prod(frame.kernel)
+    return attains * _enlarged(at, g / count, frame)
+
+
+def _enlarged(at: Node, value: Value, frame: Windows) -> Value:
+    """Each number repeated over its window."""
+    scales = at.to.constant(np.asarray([1, 1, *frame.kernel], np.float32), TensorProto.FLOAT)
+    if at.opset < 11:  # the form with modes and a region of interest arrives
+        return value.op("Upsample" if at.opset < 10 else "Resize", scales, mode="nearest")
+    roi = at.to.constant(np.zeros(0, np.float32), TensorProto.FLOAT)  # opset 11 and 12 want one
+    return value.op(
+        "Resize", roi, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def _unpooled(at: Node, g: Value, frame: Windows) -> Value:
+    """The first of equal maxima takes the cotangent.
+
+    Windows that overlap are dealt into groups whose windows do not, and each group is put back on its own.
+    """
     indices = replace(_indices(at), elem_type=TensorProto.INT64)
     n_groups = [-(-extent // stride) for extent, stride in zip(frame.extents, frame.strides, strict=True)]
     shape, total = at.x().shape(), None
@@ -57,6 +93,8 @@ def _indices(at: Node) -> Value:
 def _average_pool(at: Node, g: Value) -> Value:
     """Axis by axis, through the matrix by which the operator itself averages along that axis."""
     frame, rank = windows(at), at.rank()
+    if _fits(at, frame):
+        return _enlarged(at, g / math.prod(frame.kernel), frame)
     for axis in range(2, rank):
         size, spatial = at.size(axis), axis - 2
         averages = at.op(
@@ -100,7 +138,7 @@ def _resample(at: Node, g: Value) -> Value:
 
 def _scales(at: Node) -> dict[int, float]:
     """Factor of each axis that is given one."""
-    given = at.attribute("scales") if at.opset < 9 else at.constant(1 if at.opset < 11 else 2)  # noqa: PLR2004
+    given = at.attribute("scales") if at.opset < 9 else at.constant(1 if at.opset < 11 else 2)
     numbers = [] if given is None else [float(item) for item in np.asarray(given).ravel()]
     axes = at.integers("axes") or range(len(numbers))
     return {axis % at.rank(): number for axis, number in zip(axes, numbers, strict=False)}
@@ -110,7 +148,7 @@ def _same_operator(at: Node, unit: Value, scale: float | None, shape: list[int])
     """The node's operator, with its settings, on the third of four axes."""
     names = ("mode", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "nearest_mode", "antialias")
     settings = {name: at.attribute(name) for name in names}
-    if at.opset < 11:  # noqa: PLR2004 - before then scales are input 1 and sizes do not exist
+    if at.opset < 11:  # before then scales are input 1 and sizes do not exist
         return at.op(at.proto.op_type, unit, _floats(at, [1, 1, scale or 1, 1]), mode=settings["mode"])
     if scale is None:
         return at.op("Resize", unit, None, None, at.to.ints(shape), **settings)

@@ -8,6 +8,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, inliner
 
 from onnx_jumprelu.errors import GradientError
+from onnx_jumprelu.gradient.registry import label
 from onnx_jumprelu.graph import (
     STANDARD_DOMAIN,
     FreshNames,
@@ -18,7 +19,6 @@ from onnx_jumprelu.graph import (
     subgraphs_of,
     walk_scopes,
 )
-from onnx_jumprelu.gradient.registry import label
 
 OLDEST_OPSET = 7
 # The first with Where, OneHot, Sign and MaxUnpool, which the rules use.
@@ -90,13 +90,13 @@ def _rename(node: NodeProto, renamed: dict[str, str]) -> None:
         for index, name in enumerate(names):
             names[index] = renamed.get(name, name)
     for _, graph in subgraphs_of(node):
-        hidden = {value.name for value in (*graph.input, *graph.initializer)}
+        hidden = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
         hidden.update(name for inner in graph.node for name in inner.output)
         visible = {old: new for old, new in renamed.items() if old not in hidden}
         for inner in graph.node:
             _rename(inner, visible)
-        for value in graph.output:
-            value.name = visible.get(value.name, value.name)
+        for result in graph.output:
+            result.name = visible.get(result.name, result.name)
 
 
 def _raise_opset(model: ModelProto, old: int, new: int) -> None:
@@ -116,7 +116,9 @@ def _keep_meaning(node: NodeProto, old: int, new: int, model: ModelProto) -> Non
         scales = next((entry for entry in node.attribute if entry.name == "scales"), None)
         if scales is not None:
             name = FreshNames(model)(f"{node.output[0]}/scales")
-            model.graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.FLOAT, [len(scales.floats)], scales.floats))
+            model.graph.initializer.append(
+                helper.make_tensor(name, onnx.TensorProto.FLOAT, [len(scales.floats)], scales.floats)
+            )
             node.input.append(name)
             node.attribute.remove(scales)
         return
@@ -125,7 +127,9 @@ def _keep_meaning(node: NodeProto, old: int, new: int, model: ModelProto) -> Non
         node.attribute.remove(spatial)  # the only form that is left
     before, after = (onnx.defs.get_schema(node.op_type, opset) for opset in (old, new))
     if not _serves(before, after, {entry.name for entry in node.attribute}) or after.deprecated:
-        raise GradientError(f"{label(node)}: means something else at opset {new}; convert the model to opset {new} or later")
+        raise GradientError(
+            f"{label(node)}: means something else at opset {new}; convert the model to opset {new} or later"
+        )
 
 
 def _serves(before: onnx.defs.OpSchema, after: onnx.defs.OpSchema, used: set[str]) -> bool:

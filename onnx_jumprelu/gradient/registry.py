@@ -8,7 +8,7 @@ ones, up to the audited opset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -30,26 +30,74 @@ Shape = tuple[int | str | None, ...]
 
 @dataclass(frozen=True)
 class Rule:
-    """A derivative. With `broadcasts`, the driver sums each cotangent over what its input was broadcast along,
-    all axes but the last `core` ones."""  # noqa: D205, D209
+    """A derivative.
+
+    Attributes:
+        function: Takes a node and its outputs' cotangents.
+        since: First version of the operator that it serves.
+        broadcasts: Inputs that the operator broadcasts: the driver sums their cotangents over what was repeated.
+        core: How many of the last axes take no part in the broadcasting.
+    """
 
     function: RuleFunction
     since: int
-    broadcasts: bool = False
+    broadcasts: Container[int] = ()
     core: int = 0
 
 
 RULES: dict[str, list[Rule]] = {}
 
-# Shapes, comparisons, integers, random numbers, and what is constant between its steps: where a derivative exists, it is 0.
+# Shapes, comparisons, integers, random numbers, and what is constant between its steps: a derivative is 0 or absent.
 NON_DIFFERENTIABLE = frozenset(
-    "And ArgMax ArgMin Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil ConstantOfShape Equal EyeLike "
-    "Floor Greater GreaterOrEqual Hardmax IsInf IsNaN Less LessOrEqual Multinomial NonMaxSuppression NonZero Not OneHot "
-    "Or RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Round Shape Sign Size Unique Xor".split()
+    [
+        "And",
+        "ArgMax",
+        "ArgMin",
+        "Bernoulli",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Ceil",
+        "ConstantOfShape",
+        "Equal",
+        "EyeLike",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "Hardmax",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "Multinomial",
+        "NonMaxSuppression",
+        "NonZero",
+        "Not",
+        "OneHot",
+        "Or",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Range",
+        "Round",
+        "Shape",
+        "Sign",
+        "Size",
+        "Unique",
+        "Xor",
+    ]
 )
 
 
-def vjp(*op_types: str, since: int, broadcasts: bool = False, core: int = 0) -> Callable[[RuleFunction], RuleFunction]:
+ALL: Container[int] = range(1 << 30)
+
+
+def vjp(
+    *op_types: str, since: int, broadcasts: Container[int] = (), core: int = 0
+) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule for operators of the standard domain from version `since` on."""
 
     def register(function: RuleFunction) -> RuleFunction:
@@ -148,7 +196,7 @@ class Node:
         return self.types.get(self.proto.input[index], TensorType())
 
     def shape(self, index: int = 0) -> Shape:
-        """An input's shape: int, symbolic name or None per dimension. Raises GradientError where the rank is unknown."""
+        """An input's shape: int, symbolic name or None per dimension. Raises GradientError without a rank."""
         return self._shape(self.proto.input[index])
 
     def output_shape(self, index: int = 0) -> Shape:
@@ -163,7 +211,9 @@ class Node:
         """An input's size along an axis. Raises GradientError where the file does not fix it."""
         size = self.shape(index)[axis]
         if not isinstance(size, int):
-            raise self.error(f"size of '{self.proto.input[index]}' along axis {axis} is unknown; export it with a fixed size")
+            raise self.error(
+                f"size of '{self.proto.input[index]}' along axis {axis} is unknown; export it with a fixed size"
+            )
         return size
 
     def as_input(self, g: Value, index: int = 0) -> Value:

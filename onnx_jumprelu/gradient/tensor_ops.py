@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto
 
-from onnx_jumprelu.gradient.registry import Cotangents, Node, vjp
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.values import LAST, Value
 
 
@@ -34,12 +35,12 @@ def _transpose(at: Node, g: Value) -> Value:
     return g.transpose([forward.index(axis) for axis in range(len(forward))])
 
 
-@vjp("Expand", since=8, broadcasts=True)
+@vjp("Expand", since=8, broadcasts=ALL)
 def _expand(_: Node, g: Value) -> Cotangents:
     return g, None
 
 
-@vjp("Where", since=9, broadcasts=True)
+@vjp("Where", since=9, broadcasts=ALL)
 def _where(at: Node, g: Value) -> Cotangents:
     mask = replace(at.x(0), elem_type=TensorProto.BOOL)
     return None, mask.where(g, 0), mask.where(0, g)
@@ -90,19 +91,23 @@ def _slice(at: Node, g: Value) -> Value:
 
 def _slices(at: Node) -> list[tuple[int, int, int | None, int]]:
     """Axis, start, end and step of each sliced axis, as Python's `slice` takes them."""
-    if at.opset < 10:  # noqa: PLR2004 - they become inputs
-        starts, ends, axes, steps = at.integers("starts") or [], at.integers("ends") or [], at.integers("axes"), None
-    else:
-        given = [at.constant(index) for index in range(1, 5)]
-        starts, ends, axes, steps = ([int(item) for item in value.ravel()] if value is not None else None for value in given)  # type: ignore[assignment]
+    starts, ends = _numbers(at, 1, "starts") or [], _numbers(at, 2, "ends") or []
+    axes = _numbers(at, 3, "axes") or list(range(len(starts)))
+    steps = (_numbers(at, 4, "steps") if at.opset >= 10 else None) or [1] * len(starts)
     rank = at.rank()
-    axes = list(range(len(starts))) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
     # Python has no number for "past the first element, backwards"; ONNX writes a very negative one.
     return [
         (axis % rank, start, None if step < 0 and end < -at.size(axis) else end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     ]
+
+
+def _numbers(at: Node, index: int, name: str) -> list[int] | None:
+    """Integers of a Slice: attributes before opset 10, inputs from then on."""
+    if at.opset < 10:
+        return at.integers(name)
+    value = at.constant(index)
+    return None if value is None else [int(item) for item in value.ravel()]
 
 
 @vjp("Pad", since=2)
@@ -124,7 +129,7 @@ def _pad(at: Node, g: Value) -> Value:
 
 def _pads(at: Node, rank: int) -> list[int]:
     """All beginnings, then all ends."""
-    if at.opset < 11:  # noqa: PLR2004 - they become an input
+    if at.opset < 11:  # they become an input
         return at.integers("pads") or at.integers("paddings") or [0] * (2 * rank)
     value = at.constant(1)
     given = [] if value is None else [int(item) for item in value.ravel()]
@@ -179,7 +184,7 @@ def one_hot(at: Node, indices: Value, depth: Value, elem_type: int) -> Value:
     return replace(at.op("OneHot", indices, depth, off_on, axis=-1), elem_type=elem_type)
 
 
-def scattered(at: Node, g: Value, axis: int, sources: np.ndarray, size: int) -> Value:  # type: ignore[type-arg]
+def scattered(at: Node, g: Value, axis: int, sources: Array, size: int) -> Value:
     """Each slice of `g` along an axis added to the slice of the input that it was copied from."""
     matrix = np.zeros((len(sources), size))
     matrix[np.arange(len(sources)), sources] = 1

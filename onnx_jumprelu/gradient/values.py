@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import GraphBuilder, numpy_dtype
+from onnx_jumprelu.graph import STANDARD_DOMAIN, GraphBuilder, numpy_dtype
 
 Number = float | int
 LAST = int(np.iinfo(np.int64).max)  # the end of an axis, in a Slice
@@ -67,7 +67,7 @@ class Value:
 
     def equals(self, other: Value | Number) -> Value:
         """Where the two are equal. Equal takes floating-point numbers only from opset 11 on."""
-        if self.to.opset >= 11:  # noqa: PLR2004
+        if self.to.opset >= 11:
             return self._compared("Equal", other)
         return self.to.op("Or", self > other, self < other).op("Not")
 
@@ -145,7 +145,7 @@ class Value:
 
     def slice(self, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int]) -> Value:
         """The part between `starts` and `ends`."""
-        if self.to.opset < 10:  # noqa: PLR2004 - they become inputs
+        if self.to.opset < 10:  # they become inputs
             return self.op("Slice", starts=list(starts), ends=list(ends), axes=list(axes))
         return self.op("Slice", *(self.to.ints(numbers) for numbers in (starts, ends, axes)))
 
@@ -153,7 +153,7 @@ class Value:
         """Zeros around it: all beginnings, then all ends."""
         if not any(pads):
             return self
-        if self.to.opset < 11:  # noqa: PLR2004 - they become an input
+        if self.to.opset < 11:  # they become an input
             return self.op("Pad", pads=list(pads), mode="constant", value=0.0)
         return self.op("Pad", self.to.ints(pads), self.like(0))
 
@@ -195,7 +195,8 @@ class Emitter:
         names = [value.name if value else "" for value in inputs]
         given = next((value.elem_type for value in inputs if value), TensorProto.FLOAT)
         present = {name: value for name, value in attributes.items() if value is not None}
-        return Value(self._builder.op(op_type, names, f"{self.base}/{op_type}", **present), given, self)
+        output = self._builder.op(op_type, names, f"{self.base}/{op_type}", domain=STANDARD_DOMAIN, **present)
+        return Value(output, given, self)
 
     def op_with_outputs(self, op_type: str, inputs: Sequence[Value], count: int, **attributes: object) -> list[Value]:
         """A node with several outputs of the first input's element type."""
