@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ Bools = npt.NDArray[np.bool_]
 
 def rows(x: Array) -> Array:
     """A batch as a matrix: (N, ...) to (N, D), without a copy where NumPy needs none."""
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), prod(x.shape[1:]))  # -1 would not do for an empty batch
 
 
 def per_example(values: Array, like: Array) -> Array:

@@ -14,6 +14,7 @@ from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError
 
 QUIET = 4  # onnxruntime's severity "fatal": what matters comes back as an exception
+CPU = ("CPUExecutionProvider",)
 Feeds = Mapping[str, Array]
 
 
@@ -34,20 +35,41 @@ class Runner(Protocol):
 
 
 class OrtRunner:
-    """A model in an onnxruntime session on the CPU."""
+    """A model in an onnxruntime session."""
 
-    def __init__(self, model: ModelProto, folder: Path | None = None, *, optimize: bool = False) -> None:
-        """Load a model; `folder` holds its external weights. Raises RunError where onnxruntime cannot."""
+    def __init__(
+        self,
+        model: ModelProto,
+        folder: Path | None = None,
+        *,
+        optimize: bool = False,
+        providers: Sequence[str] = CPU,
+        threads: int | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: The model.
+            folder: Where its external weights lie.
+            optimize: Whether onnxruntime may rewrite the graph, which makes it faster and changes last bits.
+            providers: Execution providers, the preferred one first.
+            threads: Number of threads within an operator, onnxruntime's choice by default.
+
+        Raises:
+            RunError: onnxruntime cannot load it.
+        """
         import onnxruntime as ort  # noqa: PLC0415 - slow to import, needed only here
 
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        if threads is not None:
+            options.intra_op_num_threads = threads
         if folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         try:
-            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             raise RunError(one_line(error)) from error
 
@@ -84,6 +106,13 @@ class ReferenceRunner:
         except Exception as error:
             raise RunError(one_line(error)) from error
         return [np.asarray(value) for value in values]
+
+
+def available_providers() -> list[str]:
+    """Execution providers of the installed onnxruntime."""
+    import onnxruntime as ort  # noqa: PLC0415 - slow to import
+
+    return list(ort.get_available_providers())
 
 
 def one_line(error: BaseException) -> str:

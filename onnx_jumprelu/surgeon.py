@@ -14,10 +14,10 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.tensor_types import FLOAT_TYPES
 from onnx_jumprelu.rewrite.lowerings import rounded
 from onnx_jumprelu.rewrite.patch import patch_model
 from onnx_jumprelu.rewrite.recipe import checked_jump
+from onnx_jumprelu.tensor_types import FLOAT_TYPES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

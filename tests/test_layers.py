@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "onnx_jumprelu"
 FLOORS = [
     {"arrays", "errors", "version", "wire"},
     {"graph", "atomic"},
-    {"external_data", "tensor_types", "runtime", "samples"},
+    {"external_data", "jumprelu", "normalization", "tensor_types", "runtime", "samples"},
     {"model_io"},
     {"rewrite", "gradient"},
     {"verification", "classifier"},

@@ -8,8 +8,8 @@ from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.runtime import OrtRunner
 from onnx_jumprelu.graph import required_inputs
+from onnx_jumprelu.runtime import OrtRunner
 
 BATCH = 256
 

@@ -86,28 +86,3 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from error
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-
-
-def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | None) -> Floats:
-    """`(x - mean) / std`, one value for all channels or one per channel.
-
-    Args:
-        x: Inputs in data space, of shape (N, C, ...).
-        mean: Means, none for 0.
-        std: Standard deviations, none for 1.
-
-    Raises:
-        DataError: the number of values is neither 1 nor C, or a deviation is not above 0.
-    """
-    shift, scale = _per_channel(x, mean, 0.0, "mean"), _per_channel(x, std, 1.0, "std")
-    if not (scale > 0).all():
-        raise DataError("std: every value must be above 0")
-    return ((x - shift) / scale).astype(np.float32)
-
-
-def _per_channel(x: Floats, values: Sequence[float] | None, default: float, name: str) -> Floats:
-    array = np.asarray([default] if values is None else values, np.float32)
-    channels = x.shape[1] if x.ndim > 1 else 1
-    if len(array) not in (1, channels):
-        raise DataError(f"{name}: give 1 value or {channels} (one per channel), not {len(array)}")
-    return array.reshape(1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else array

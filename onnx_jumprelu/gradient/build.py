@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableSequence
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from onnx_jumprelu.gradient.prepare import prepared
 from onnx_jumprelu.gradient.registry import label
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.gradient.values import Emitter, Value
-from onnx_jumprelu.graph import FreshNames, main_opset, walk_scopes
+from onnx_jumprelu.graph import FreshNames, main_opset, required_inputs, walk_scopes
 from onnx_jumprelu.tensor_types import TensorType, dtype_name, infer_types
 
 Message = TypeVar("Message")
@@ -75,6 +75,32 @@ def build_gradient_model(
     return whole
 
 
+def build_logits_model(
+    model: ModelProto, *, input_name: str | None = None, output_name: str | None = None
+) -> ModelProto:
+    """The model up to its logits, of shape (N, classes), as its only output: the forward pass of a gradient model."""
+    whole = prepared(model)
+    ends = find_endpoints(whole, input_name, output_name)
+    _end_at(whole, _logits(whole, ends, FreshNames(whole)), ends)
+    _prune(whole)
+    return whole
+
+
+def _logits(whole: ModelProto, ends: Endpoints, names: Callable[[str], str]) -> str:
+    """Name of the logits in the shape (N, classes)."""
+    if not ends.trailing:
+        return ends.logits
+    flat = names(f"{ends.logits}/flat")
+    whole.graph.node.append(helper.make_node("Flatten", [ends.logits], [flat], name=names(f"{flat}/Flatten"), axis=1))
+    return flat
+
+
+def _end_at(whole: ModelProto, logits: str, ends: Endpoints) -> None:
+    """Make the logits the only output."""
+    del whole.graph.output[:]
+    whole.graph.output.append(helper.make_tensor_value_info(logits, ends.elem_type, [ends.batch, ends.n_classes]))
+
+
 def _chosen(loss: str, surrogate: str) -> Loss:
     for name, table, what in ((loss, LOSSES, "loss"), (surrogate, SURROGATES, "surrogate")):
         if name not in table:
@@ -99,22 +125,18 @@ def _with_loss(whole: ModelProto, ends: Endpoints, loss: Loss) -> _Forward:
     names = FreshNames(whole)
     to = Emitter(names, opset)
     to.base = "loss"
-    batch = ends.shape[0] if ends.shape[0] is not None else "N"
     labels = Value(names("labels"), TensorProto.INT64, to)
     targets = Value(names("targets"), TensorProto.INT64, to) if loss.targeted else None
-    logits = Value(ends.logits, ends.elem_type, to)
-    if ends.trailing:
-        logits = logits.op("Flatten", axis=1)
+    logits = Value(_logits(whole, ends, names), ends.elem_type, to)
     value = loss.write(Scores(logits, ends.n_classes, labels, targets))
     loss_name, gradient_name = names("loss"), names("gradient")
     whole.graph.node.extend(to.builder.take())
     _rename(whole, value.name, loss_name)
     for given in (labels, targets):
         if given is not None:
-            whole.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.INT64, [batch]))
-    del whole.graph.output[:]
-    whole.graph.output.append(helper.make_tensor_value_info(logits.name, ends.elem_type, [batch, ends.n_classes]))
-    whole.graph.output.append(helper.make_tensor_value_info(loss_name, ends.elem_type, [batch]))
+            whole.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.INT64, [ends.batch]))
+    _end_at(whole, logits.name, ends)
+    whole.graph.output.append(helper.make_tensor_value_info(loss_name, ends.elem_type, [ends.batch]))
     return _Forward(to, Value(loss_name, ends.elem_type, to), gradient_name)
 
 
@@ -143,6 +165,7 @@ def _rename(model: ModelProto, old: str, new: str) -> None:
 def _prune(model: ModelProto) -> None:
     """Drop the nodes and initializers on which no output depends, and what is known of tensors that are gone."""
     graph, needed = model.graph, {value.name for value in model.graph.output}
+    required = {value.name for value in required_inputs(model)}
     kept: list[NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
@@ -153,6 +176,7 @@ def _prune(model: ModelProto) -> None:
     made = {name for node in kept for name in node.output}
     _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     _keep(graph.sparse_initializer, [sparse for sparse in graph.sparse_initializer if sparse.values.name in needed])
+    _keep(graph.input, [value for value in graph.input if value.name in needed | required])
     _keep(graph.value_info, [value for value in graph.value_info if value.name in made])
 
 

@@ -36,6 +36,11 @@ class Endpoints:
     trailing: int
     stripped: tuple[str, ...]
 
+    @property
+    def batch(self) -> int | str:
+        """Size or name of the batch."""
+        return "N" if self.shape[0] is None else self.shape[0]
+
 
 def find_endpoints(model: ModelProto, input_name: str | None = None, output_name: str | None = None) -> Endpoints:
     """The input and the logits of a classifier.
