@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 from onnx_jumprelu.version import __version__
 
 if TYPE_CHECKING:
+    from onnx_jumprelu import attacks
+    from onnx_jumprelu.attacks.base import AttackResult
+    from onnx_jumprelu.classifier import OnnxClassifier
     from onnx_jumprelu.errors import (
         DataError,
+        GradientError,
         JumpReLUError,
         ModelFileError,
         OptionError,
         PatchError,
         ProvenanceError,
     )
+    from onnx_jumprelu.gradient.build import build_gradient_model
     from onnx_jumprelu.rewrite.activations import ActivationSite
     from onnx_jumprelu.rewrite.files import (
         FileOptions,
@@ -36,7 +41,18 @@ if TYPE_CHECKING:
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 
 _HOMES = {
-    "errors": ("DataError", "JumpReLUError", "ModelFileError", "OptionError", "PatchError", "ProvenanceError"),
+    "attacks.base": ("AttackResult",),
+    "classifier": ("OnnxClassifier",),
+    "errors": (
+        "DataError",
+        "GradientError",
+        "JumpReLUError",
+        "ModelFileError",
+        "OptionError",
+        "PatchError",
+        "ProvenanceError",
+    ),
+    "gradient.build": ("build_gradient_model",),
     "rewrite.activations": ("ActivationSite",),
     "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
@@ -50,11 +66,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ActivationSite",
+    "AttackResult",
     "Check",
     "DataError",
     "FileOptions",
+    "GradientError",
     "JumpReLUError",
     "ModelFileError",
+    "OnnxClassifier",
     "OptionError",
     "PatchError",
     "PatchOptions",
@@ -67,6 +86,8 @@ __all__ = [
     "SkippedSite",
     "VerifyReport",
     "__version__",
+    "attacks",
+    "build_gradient_model",
     "find_activations",
     "patch_file",
     "patch_files",
@@ -78,6 +99,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "attacks":
+        return importlib.import_module(f"{__name__}.attacks")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

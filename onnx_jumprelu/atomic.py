@@ -26,6 +26,16 @@ def check_text_target(path: str | Path, others: Iterable[Path]) -> None:
         ModelFileError: see above.
     """
     target = Path(path)
+    check_target(target, others)
+    _check_replaceable(target)
+
+
+def check_target(target: Path, others: Iterable[Path]) -> None:
+    """Refuse, before any work, a place that cannot be written, or that holds one of `others`.
+
+    Raises:
+        ModelFileError: see above.
+    """
     with os_errors(target):
         if target.is_dir() or not target.parent.is_dir():
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
@@ -33,7 +43,6 @@ def check_text_target(path: str | Path, others: Iterable[Path]) -> None:
             raise ModelFileError(
                 f"{target}: is an input or an output of this command; give another place for the result"
             )
-    _check_replaceable(target)
 
 
 def _check_replaceable(target: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.errors import DataError, GradientError, OptionError
 from onnx_jumprelu.gradient.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.endpoints import find_endpoints
 from onnx_jumprelu.gradient.losses import LOSSES
@@ -20,7 +21,7 @@ from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.graph import numpy_dtype, required_inputs
 from onnx_jumprelu.model_io import load
 from onnx_jumprelu.normalization import in_data_space, statistics
-from onnx_jumprelu.runtime import CPU, OrtRunner, available_providers
+from onnx_jumprelu.runtime import CPU, OrtRunner, RunError, available_providers
 from onnx_jumprelu.tensor_types import infer_types
 
 MEMORY = 1 << 30  # bytes that the activations of one run may take
@@ -77,10 +78,11 @@ class OnnxClassifier:
             RunError: onnxruntime cannot load the model.
         """
         _check(bounds, surrogate, providers, threads, batch_size)
-        path = None if isinstance(model, ModelProto) else Path(model)
-        source = model if isinstance(model, ModelProto) else load(path or Path()).model
-        whole = prepared(source)
-        ends = find_endpoints(whole, input_name, output_name)
+        self._path = None if isinstance(model, ModelProto) else Path(model)
+        source = model if isinstance(model, ModelProto) else load(Path(model)).model
+        with _named(self._path):
+            whole = prepared(source)
+            ends = find_endpoints(whole, input_name, output_name)
         shape, channels = ends.shape, ends.shape[1] if len(ends.shape) > 1 else None
         self._input = ends.input
         if mean is not None or std is not None:
@@ -93,7 +95,7 @@ class OnnxClassifier:
         self.batch_size = self._fixed_batch or batch_size or _fitting_batch(whole)
         self._model, self._output, self._dtype = whole, output_name, numpy_dtype(ends.elem_type)
         self._providers, self._threads = tuple(providers), threads
-        self._folder = None if path is None else path.resolve().parent
+        self._folder = None if self._path is None else self._path.resolve().parent
         self._settings: dict[str, Array] = {}
         self._sessions: dict[str, _Session] = {}
 
@@ -197,14 +199,14 @@ class OnnxClassifier:
     def _session(self, name: str) -> _Session:
         """The session for the logits, or for a loss; built when it is first needed."""
         if name not in self._sessions:
-            if name == "logits":
-                built = build_logits_model(self._model, input_name=self._input, output_name=self._output)
-            else:
-                built = build_gradient_model(
-                    self._model, name, self.surrogate, input_name=self._input, output_name=self._output
-                )
-            self._sessions[name] = _Session(built, self._folder, self._providers, self._threads)
+            with _named(self._path):
+                self._sessions[name] = _Session(self._built(name), self._folder, self._providers, self._threads)
         return self._sessions[name]
+
+    def _built(self, name: str) -> ModelProto:
+        if name == "logits":
+            return build_logits_model(self._model, input_name=self._input, output_name=self._output)
+        return build_gradient_model(self._model, name, self.surrogate, input_name=self._input, output_name=self._output)
 
     def _checked(self, x: Floats) -> Array:
         """Inputs in the model's element type. Raises DataError where their shape does not fit."""
@@ -229,6 +231,15 @@ class OnnxClassifier:
                 f"the model has classes 0 to {self.n_classes - 1}"
             )
         return classes.astype(np.int64)
+
+
+@contextlib.contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    """Put the file's name before what is wrong with its model."""
+    try:
+        yield
+    except (GradientError, RunError) as error:
+        raise error if path is None else type(error)(f"{path}: {error}") from error
 
 
 class _Session:

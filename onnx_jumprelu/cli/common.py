@@ -6,9 +6,9 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -28,6 +28,14 @@ ExternalDataOption = Annotated[
     ),
 ]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]
+
+
+class Step(Protocol):
+    """Moves a progress bar forward."""
+
+    def __call__(self, count: int = 1, /) -> None:
+        """By so many."""
+        ...
 
 
 def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> None:  # noqa: ANN401 - any JSON value
@@ -52,6 +60,13 @@ def check_json(json_target: str | None, *others: Path) -> None:
         check_text_target(str(json_target), others)
 
 
+def check_output(target: Path, *inputs: Path) -> None:
+    """Refuse, before any work, to write examples where they cannot be, or over a command's inputs."""
+    from onnx_jumprelu.atomic import check_target
+
+    check_target(target, inputs)
+
+
 def in_color() -> bool:
     """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
@@ -70,10 +85,10 @@ def numbers(text: str | None, option: str) -> list[float] | None:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def progress(description: str, total: int, *, quiet: bool) -> Iterator[Step]:
     """A bar on stderr for what takes longer than a second, where stderr is a terminal; yields the step forward."""
     if quiet or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _=1: None
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -83,7 +98,7 @@ def progress(description: str, total: int, *, quiet: bool) -> Iterator[Callable[
     patience = threading.Timer(1.0, bar.start)
     patience.start()
     try:
-        yield lambda: bar.advance(task)
+        yield lambda count=1: bar.advance(task, count)
     finally:
         patience.cancel()
         patience.join()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ class Data:
     x: Floats
     labels: Labels | None
     path: Path
+
+    def first(self, count: int | None) -> Data:
+        """The first `count` examples, all of them for None."""
+        return replace(self, x=self.x[:count], labels=None if self.labels is None else self.labels[:count])
 
     def required_labels(self) -> Labels:
         """The labels. Raises DataError where the file has none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from onnx_jumprelu.evaluate.attacking import AttackRun
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.verification.verify import VerifyReport
@@ -52,6 +53,29 @@ def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
 def reverted_file(result: RevertedFile) -> Json:
     """What `revert` did."""
     return {"input": str(result.input), "output": str(result.output), "identical": result.identical}
+
+
+def attack(run: AttackRun) -> Json:
+    """What an attack achieved."""
+    result = run.result
+    return {
+        "model": str(run.target.model),
+        "attack": result.attack,
+        "norm": result.norm,
+        "eps": result.eps,
+        "protocol": run.protocol,
+        "surrogate": run.target.surrogate,
+        "n_examples": len(result.labels),
+        "clean_accuracy": result.clean_accuracy,
+        "robust_accuracy": result.robust_accuracy,
+        "mean_perturbation": result.mean_perturbation,
+        "max_perturbation": result.max_perturbation,
+        "zero_gradients": result.zero_gradients,
+        "nan_gradients": result.nan_gradients,
+        "n_gradients": result.n_gradients,
+        "n_queries": result.n_queries,
+        "seconds": result.seconds,
+    }
 
 
 def verification(report: VerifyReport) -> Json:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onnx_jumprelu.attacks.base import AttackResult
+from onnx_jumprelu.evaluate.attacking import AttackRun
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.verification.verify import VerifyReport
 
 WIDE = 10_000  # one line per row: what the terminal wraps can still be copied
+MANY_ZEROS = 0.05  # share of the gradients from which on they are worth a warning
 INDENT = "  "
 
 
@@ -89,6 +92,39 @@ def verification(report: VerifyReport, *, color: bool = False) -> str:
     rows = [("ok" if check.ok else "FAILED", check.name, check.detail) for check in report.checks]
     headline = "verified: the rewrite is right" if report.ok else "NOT verified"
     return _lines(headline, _table(("", "check", "found"), rows, color=color), *report.notes)
+
+
+def attack(run: AttackRun, *, color: bool = False) -> str:
+    """What an attack achieved, and what to think of it."""
+    result, unit = run.result, "data space" if run.protocol == "standard" else "normalized space"
+    budget = "no budget" if result.eps is None else f"eps {result.eps:g} ({unit})"
+    headline = (
+        f"{run.target.model}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
+        f"{_count(len(result.labels), 'example')}"
+    )
+    rows = [
+        ("clean accuracy", f"{result.clean_accuracy:.2%}"),
+        ("robust accuracy", f"{result.robust_accuracy:.2%}"),
+        ("fooled", str(int((result.success & result.correct).sum()))),
+        ("mean perturbation of the fooled", f"{result.mean_perturbation:.5g}"),
+        ("largest perturbation", f"{result.max_perturbation:.5g}"),
+        ("gradients that were 0", f"{result.zero_gradients} of {result.n_gradients}"),
+        ("gradients that were NaN or infinite", f"{result.nan_gradients} of {result.n_gradients}"),
+        ("model runs, in examples", str(result.n_queries)),
+        ("time", f"{result.seconds:.2f} s"),
+    ]
+    return _lines(headline, _table(("", "found"), rows, color=color), *_doubts(result, run.target.surrogate))
+
+
+def _doubts(result: AttackResult, surrogate: str) -> Iterator[str]:
+    """Why a robust accuracy may be better than the truth."""
+    if result.zero_gradients > MANY_ZEROS * max(1, result.n_gradients):
+        way_out = "try --surrogate relu, and " if surrogate == "exact" else "try "
+        yield (
+            f"Warning: {result.zero_gradients / result.n_gradients:.0%} of the gradients were 0 and led nowhere: what "
+            f"was not fooled may still be easy to fool; {way_out}--attack square, which needs no gradients."
+        )
+    yield "One attack gives an upper bound: the robust accuracy is at most this."
 
 
 def _table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool) -> str:

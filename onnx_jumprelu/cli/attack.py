@@ -1,0 +1,106 @@
+"""`onnx-jumprelu attack MODEL --data D.npz --attack NAME --eps E`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from onnx_jumprelu.cli.common import (
+    JsonOption,
+    QuietOption,
+    check_json,
+    check_output,
+    in_color,
+    numbers,
+    progress,
+    show,
+)
+
+NormChoice = Literal["Linf", "L2"]
+ProtocolChoice = Literal["standard", "paper"]
+SurrogateChoice = Literal["exact", "relu", "smooth"]
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="The classifier.", metavar="MODEL")],
+    data: Annotated[
+        Path, typer.Option(help="Labelled data: an `.npz` file with `x` (N, ...) and integer `y` (N,).", metavar="FILE")
+    ],
+    attack: Annotated[
+        str,
+        typer.Option(
+            help="`fgsm`, `pgd`, `pgd-noise`, `apgd-ce`, `apgd-dlr`, `apgd-t`, `fab`, `fab-t`, `square`, `deepfool`, "
+            "`trust-region` or `autoattack`; with `--protocol paper` `ifgsm`, `deepfool-inf`, `deepfool-2` or `tr`.",
+            metavar="NAME",
+        ),
+    ] = "pgd",
+    eps: Annotated[
+        float | None,
+        typer.Option(help="Largest perturbation, in data space. `deepfool` and `trust-region` work without."),
+    ] = None,
+    norm: Annotated[NormChoice | None, typer.Option(help="How perturbations are measured. [default: Linf]")] = None,
+    surrogate: Annotated[
+        SurrogateChoice,
+        typer.Option(help="Derivative at JumpReLU sites: the true one, that of the ReLU it was, or a smooth step's."),
+    ] = "exact",
+    steps: Annotated[int | None, typer.Option(help="Steps per restart. [default: the attack's own]", min=1)] = None,
+    restarts: Annotated[int | None, typer.Option(help="Restarts. [default: the attack's own]", min=1)] = None,
+    queries: Annotated[int | None, typer.Option(help="Queries per example, for `square`.", min=1)] = None,
+    protocol: Annotated[
+        ProtocolChoice,
+        typer.Option(help="`paper`: as JumpReLU's authors attacked: no budget, steps in normalized space."),
+    ] = "standard",
+    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
+    bounds: Annotated[
+        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
+    ] = (0.0, 1.0),
+    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where it has several.")] = None,
+    output_name: Annotated[
+        str | None, typer.Option("--output", help="Which output is the logits. [default: first]")
+    ] = None,
+    providers: Annotated[
+        str | None, typer.Option(help="onnxruntime's execution providers, with commas. [default: the CPU]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output-file", "-o", help="Write the examples after the attack to an `.npz` file.")
+    ] = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
+    from onnx_jumprelu.evaluate.attacking import Target, attack_data, chosen_attack
+    from onnx_jumprelu.evaluate.data import load_data
+    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.runtime import CPU
+
+    settings = chosen_attack(
+        attack, protocol=protocol, eps=eps, norm=norm, n_iter=steps, n_restarts=restarts, n_queries=queries
+    )
+    check_json(json, model, data, *([output] if output else []))
+    if output is not None:
+        check_output(output, model, data)
+    target = Target(
+        model,
+        bounds=bounds,
+        mean=numbers(mean, "--mean"),
+        std=numbers(std, "--std"),
+        surrogate=surrogate,
+        input_name=input_name,
+        output_name=output_name,
+        providers=CPU if providers is None else [name.strip() for name in providers.split(",")],
+        threads=threads,
+    )
+    labelled = load_data(data).first(n_examples)
+    with progress(f"attacking with {attack}", len(labelled.x), quiet=quiet) as step:
+        done = attack_data(target, labelled, settings, protocol=protocol, seed=seed, on_done=step)
+    if output is not None:
+        done.save(output)
+    show(tables.attack(done, color=in_color()), as_json.attack(done), json, quiet=quiet)
