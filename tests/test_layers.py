@@ -17,7 +17,7 @@ FLOORS = [
     {"verification", "classifier"},
     {"attacks"},
     {"evaluate"},
-    {"report", "surgeon"},
+    {"art", "report", "surgeon"},
     {"cli"},
     {"__init__", "__main__"},
 ]
