@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from onnx_jumprelu import OnnxClassifier, patch_file
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.attacks import ATTACKS
 from onnx_jumprelu.attacks.norms import NORMS
 from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
@@ -178,8 +179,8 @@ class TestMistakes:
             ({"x": np.zeros((2, 3, 8, 8), np.float32), "y": np.zeros(2, int)}, "the model takes (N, 1, 8, 8)"),
         ],
     )
-    def test_data(self, arrays: dict[str, np.ndarray], message: str, capsys: Captured) -> None:  # type: ignore[type-arg]
-        np.savez("data.npz", **{"x": np.zeros((2, 1, 8, 8), np.float32), **arrays})
+    def test_data(self, arrays: dict[str, Array], message: str, capsys: Captured) -> None:
+        np.savez("data.npz", **{"x": np.zeros((2, 1, 8, 8), np.float32), **arrays})  # type: ignore[arg-type]
         assert main(["attack", "model.onnx", "--data", "data.npz", "--eps", "0.1"]) == 2
         captured = capsys.readouterr()
         assert message in captured.err

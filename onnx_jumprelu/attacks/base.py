@@ -19,6 +19,7 @@ from onnx_jumprelu.errors import DataError, OptionError
 
 # Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.
 LARGEST_ARRAY = 16_000_000
+LARGEST_PIECE = 512  # examples: enough to keep the model busy, few enough to see progress
 
 
 class Classifier(Protocol):
@@ -166,7 +167,7 @@ class Probe:
         self.zero_gradients += int((~flat.any(axis=1)).sum())
         if finite.all():
             return gradient
-        cleaned = gradient.copy()
+        cleaned: Floats = gradient.copy()
         cleaned[~finite] = 0
         return cleaned
 
@@ -241,7 +242,7 @@ class Attack(ABC):
         on_done(int((~correct).sum()))
         x_adv = x.copy()
         survivors = np.flatnonzero(correct)
-        size = max(1, LARGEST_ARRAY // max(1, x[0].size))
+        size = max(1, min(LARGEST_PIECE, LARGEST_ARRAY // x[0].size))
         for some in (survivors[at : at + size] for at in range(0, len(survivors), size)):
             x_adv[some] = self._allowed(self.run(probe, x[some], labels[some], rng), x[some], classifier.bounds)
             on_done(len(some))

@@ -66,11 +66,10 @@ class _Linf(Norm):
 
     def confine(self, x_adv: Array, x: Array, eps: float) -> Floats:
         exact = x.astype(np.float64)
-        low, high = exact - eps, exact + eps
-        result = np.clip(x_adv, low, high).astype(np.float32)
-        # The cast may round past the border; one step back is enough.
-        result = np.where(result > high, np.nextafter(result, np.float32(-np.inf)), result)
-        return np.where(result < low, np.nextafter(result, np.float32(np.inf)), result)
+        result = np.clip(x_adv, exact - eps, exact + eps).astype(np.float32)
+        # The sums and the cast may round past the border; one step back is enough.
+        result = np.where(result - exact > eps, np.nextafter(result, np.float32(-np.inf)), result)
+        return np.where(exact - result > eps, np.nextafter(result, np.float32(np.inf)), result)
 
 
 class _L2(Norm):
@@ -104,16 +103,17 @@ class _L2(Norm):
     def confine(self, x_adv: Array, x: Array, eps: float) -> Floats:
         exact = x.astype(np.float64)
         result = x_adv.astype(np.float32)
-        shrink = 1.0
+        slack = 0.0
         while True:
             delta = result.astype(np.float64) - exact
             length = self.length(delta)
             outside = length > eps
             if not outside.any():
                 return result
-            factor = per_example(shrink * eps / length[outside], delta)
+            factor = per_example(max(0.0, 1.0 - slack) * eps / length[outside], delta)
             result[outside] = (exact[outside] + factor * delta[outside]).astype(np.float32)
-            shrink -= 1e-7  # rounding may have moved it out again: aim a little further inside each time
+            # Rounding may have moved it out again: aim further inside each time, at x itself in the end.
+            slack = 2 * slack + 1e-7
 
 
 NORMS: dict[str, Norm] = {norm.name: norm for norm in (_Linf(), _L2())}

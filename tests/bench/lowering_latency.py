@@ -29,7 +29,7 @@ def main(path: Path, batches: list[int]) -> None:
         runners[lowering] = OrtRunner(patched, path.parent, optimize=True)
     value = model.graph.input[0]
     dims = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
-    print(f"{path.name}: median latency against the original's, {N_RUNS} interleaved runs")  # noqa: T201
+    print(f"{path.name}: median latency against the original's, {N_RUNS} interleaved runs")
     for batch in batches:
         x = np.random.default_rng(0).standard_normal([batch, *dims[1:]]).astype(np.float32)
         times: dict[str, list[float]] = {name: [] for name in runners}
@@ -40,7 +40,7 @@ def main(path: Path, batches: list[int]) -> None:
                 times[name].append(time.perf_counter() - start)
         medians = {name: statistics.median(values) for name, values in times.items()}
         ratios = ", ".join(f"{name} {medians[name] / medians['original']:.2f}" for name in LOWERINGS)
-        print(f"  batch {batch}: original {1000 * medians['original']:.3f} ms; {ratios}")  # noqa: T201
+        print(f"  batch {batch}: original {1000 * medians['original']:.3f} ms; {ratios}")
 
 
 if __name__ == "__main__":

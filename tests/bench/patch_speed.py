@@ -66,10 +66,10 @@ def main(megabytes: int) -> None:
             times["copy"].append(seconds(lambda: copy_safely(source, target)))
             times["patch"].append(seconds(lambda: patch_file(source, target, 0.5, files=FileOptions())))
         ratio = statistics.median(p / c for p, c in zip(times["patch"], times["copy"], strict=True))
-        print(f"{source.stat().st_size / 1e6:.0f} MB, {N_LAYERS} ReLUs, median of {N_RUNS}:")  # noqa: T201
+        print(f"{source.stat().st_size / 1e6:.0f} MB, {N_LAYERS} ReLUs, median of {N_RUNS}:")
         for what, values in times.items():
-            print(f"  {what:5} {statistics.median(values):.3f} s")  # noqa: T201
-        print(f"  patch / copy {ratio:.2f}")  # noqa: T201
+            print(f"  {what:5} {statistics.median(values):.3f} s")
+        print(f"  patch / copy {ratio:.2f}")
 
 
 if __name__ == "__main__":
