@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu import ActivationSite, find_activations
+from onnx_jumprelu import ActivationSite, PatchError, find_activations, patch_model
 from onnx_jumprelu.graph import newest_opset
 from onnx_jumprelu.rewrite.activations import RECOGNISERS
+from onnx_jumprelu.rewrite.options import LoweringName
 from tests.models import NESTED, f32, parse, single
 
 ZERO, SIX = np.zeros((), np.float32), np.full((), 6, np.float32)
@@ -112,7 +113,7 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float s) => (float[N] y)
               { y = PRelu(x, s) }"""),
     ),
-    "ThresholdedRelu": ("is a JumpReLU already (alpha 0.7)", single("ThresholdedRelu", alpha=0.7)),
+    "ThresholdedRelu": ("is a JumpReLU already (jump 0.7)", single("ThresholdedRelu", alpha=0.7)),
     "GRU": (
         "Relu is inside the GRU node",
         parse("""<ir_version: 8, opset_import: ["" : 17]>
@@ -304,3 +305,19 @@ def test_a_bound_at_the_end_of_a_long_chain() -> None:
     last = model.graph.node.pop()
     model.graph.node.extend([*chain, last])
     assert only(model).patchable
+
+
+@pytest.mark.parametrize("lowering", ["where", "thresholded-relu", "cast-mul"])
+def test_a_model_that_was_patched_elsewhere_is_left_alone(lowering: LoweringName) -> None:
+    model = parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N, 4] x) => (float[N, 4] y)
+                  { a = Relu(x)  low = Constant<value_float=0.0>()  high = Constant<value_float=6.0>()
+                    b = Neg(a)  y = Clip(b, low, high) }""")
+    patched = patch_model(model, 0.5, lowering=lowering).model
+    del patched.metadata_props[:]  # as if another tool had done it
+    sites = find_activations(patched)
+    assert not any(site.patchable for site in sites)
+    reasons = [str(site.reason) for site in sites]
+    assert sum("is a JumpReLU already (jump 0.5), not put there by this tool" in reason for reason in reasons) == 2
+    assert any("behind a JumpReLU" in reason for reason in reasons)  # the cap
+    with pytest.raises(PatchError, match="not put there by this tool"):
+        patch_model(patched, 1.0)

@@ -107,5 +107,5 @@ def test_node_models_are_patched_and_reverted() -> None:
 def test_node_models_that_have_no_rectifier_say_so() -> None:
     for name, (model, _) in node_models().items():
         ops = {node.op_type for scope in walk_scopes(model) for node in scope.nodes}
-        if not ops & {"Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu", "RNN", "GRU", "LSTM"}:
+        if not ops & {"Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu", "Where", "RNN", "GRU", "LSTM"}:
             assert find_activations(model) == [], name

@@ -16,12 +16,15 @@ from onnx_jumprelu.gradient.windows import Windows, windows
 
 @vjp("MaxPool", since=1)
 def _max_pool(at: Node, g: Value, *_: object) -> Value:
-    """Each cotangent goes back to where its maximum came from."""
+    """Each cotangent goes back to where its maximum came from, the first of equal ones, as in PyTorch.
+
+    Equal ones are no rare case: patches of a constant background, and zeros behind a JumpReLU.
+    """
     frame = windows(at)
     if at.integer("storage_order", 0):
         raise at.error("storage_order 1 has no gradient rule")
     if _fits(at, frame):
-        return _shared_in_tiles(at, g, frame)
+        return _to_first_in_tiles(at, g, frame)
     return _unpooled(at, g, frame)
 
 
@@ -31,15 +34,18 @@ def _fits(at: Node, frame: Windows) -> bool:
     return frame.tiles and all(isinstance(size, int) and size % kernel == 0 for size, kernel in sizes)
 
 
-def _shared_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
-    """Equal maxima of a window share its cotangent evenly.
+def _to_first_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
+    """By comparing with the enlarged output: faster than asking MaxPool for indices, which leaves its fast kernel.
 
-    Comparing with the enlarged output is several times as fast as asking MaxPool for indices, which leaves its fast
-    kernel.
+    Of the positions that attain a window's maximum, the first has the highest rank.
     """
     attains = at.x().equals(_enlarged(at, at.y(), frame)).cast(g.elem_type)
-    count = attains.op("AveragePool", kernel_shape=frame.kernel, strides=frame.strides) * math.prod(frame.kernel)
-    return attains * _enlarged(at, g / count, frame)
+    ranks = math.prod(frame.kernel) - np.arange(math.prod(frame.kernel)).reshape(frame.kernel)
+    repeats = [at.size(axis) // kernel for axis, kernel in enumerate(frame.kernel, start=2)]
+    ranked = attains * g.like(np.tile(ranks, repeats)[None, None])
+    highest = ranked.op("MaxPool", kernel_shape=frame.kernel, strides=frame.strides)
+    first = ranked.equals(_enlarged(at, highest, frame)).cast(g.elem_type)
+    return first * _enlarged(at, g, frame)
 
 
 def _enlarged(at: Node, value: Value, frame: Windows) -> Value:
@@ -54,22 +60,27 @@ def _enlarged(at: Node, value: Value, frame: Windows) -> Value:
 
 
 def _unpooled(at: Node, g: Value, frame: Windows) -> Value:
-    """The first of equal maxima takes the cotangent.
-
-    Windows that overlap are dealt into groups whose windows do not, and each group is put back on its own.
-    """
+    """Windows that overlap are dealt into groups whose windows do not, and each group is put back on its own."""
     indices = replace(_indices(at), elem_type=TensorProto.INT64)
     n_groups = [-(-extent // stride) for extent, stride in zip(frame.extents, frame.strides, strict=True)]
     shape, total = at.x().shape(), None
-    for offsets in product(*(range(number) for number in n_groups)):
+    for members in product(*(_groups(at, axis, number) for axis, number in enumerate(n_groups, start=2))):
         some, where = g, indices
-        for axis, (offset, number) in enumerate(zip(offsets, n_groups, strict=True), start=2):
-            if number > 1:
-                chosen = at.to.ints(list(range(offset, _output_size(at, axis), number)))
-                some, where = (value.op("Gather", chosen, axis=axis) for value in (some, where))
-        part = some.op("MaxUnpool", where, shape, kernel_shape=frame.kernel, strides=frame.strides)
+        for axis, chosen in enumerate(members, start=2):
+            if chosen is not None:
+                some, where = (value.op("Gather", at.to.ints(chosen), axis=axis) for value in (some, where))
+        # The indices say it all; with the node's own windows onnxruntime would find some shapes too small.
+        part = some.op("MaxUnpool", where, shape, kernel_shape=[1] * frame.n_axes, strides=[1] * frame.n_axes)
         total = part if total is None else total + part
     return total if total is not None else g
+
+
+def _groups(at: Node, axis: int, number: int) -> list[list[int] | None]:
+    """Positions of the windows along an axis, dealt into groups; None for all of them."""
+    if number == 1:
+        return [None]
+    size = _output_size(at, axis)
+    return [list(range(offset, size, number)) for offset in range(min(number, size))]
 
 
 def _output_size(at: Node, axis: int) -> int:
@@ -125,9 +136,13 @@ def _resample(at: Node, g: Value) -> Value:
     """Axis by axis, through the matrix by which the operator itself resamples along that axis."""
     if at.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise at.error("coordinate_transformation_mode tf_crop_and_resize has no gradient rule")
+    if at.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise at.error("keep_aspect_ratio_policy has no gradient rule but for stretch")
     rank, scales = at.rank(), _scales(at)
-    for axis in range(rank):
-        if at.shape()[axis] == at.output_shape()[axis] and scales.get(axis, 1.0) == 1.0:
+    given = [axis % rank for axis in at.integers("axes") or range(rank)]
+    for axis in sorted(given):
+        kept = scales.get(axis, 1.0) == 1.0 if scales else at.shape()[axis] == at.output_shape()[axis]
+        if kept:
             continue
         size, resized = at.size(axis), _output_size(at, axis)
         unit = g.like(np.eye(size)[None, :, :, None])
@@ -150,10 +165,10 @@ def _same_operator(at: Node, unit: Value, scale: float | None, shape: list[int])
     settings = {name: at.attribute(name) for name in names}
     if at.opset < 11:  # before then scales are input 1 and sizes do not exist
         return at.op(at.proto.op_type, unit, _floats(at, [1, 1, scale or 1, 1]), mode=settings["mode"])
+    nothing = _floats(at, [])  # opset 11 and 12 want the region of interest and the scales, though they are not used
     if scale is None:
-        return at.op("Resize", unit, None, None, at.to.ints(shape), **settings)
-    # An empty tensor for the region of interest: opset 11 and 12 want one.
-    return at.op("Resize", unit, _floats(at, []), _floats(at, [1, 1, scale, 1]), **settings)
+        return at.op("Resize", unit, nothing, nothing, at.to.ints(shape), **settings)
+    return at.op("Resize", unit, nothing, _floats(at, [1, 1, scale, 1]), **settings)
 
 
 def _floats(at: Node, numbers: list[float]) -> Value:

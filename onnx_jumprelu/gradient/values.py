@@ -12,6 +12,7 @@ from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graph import STANDARD_DOMAIN, GraphBuilder, numpy_dtype
 
 Number = float | int
+STEEPEST = float(np.finfo(np.float32).max)
 LAST = int(np.iinfo(np.int64).max)  # the end of an axis, in a Slice
 
 
@@ -94,10 +95,12 @@ class Value:
     def positive(self) -> Value:
         """1 where this is above 0, else 0, in its own element type.
 
-        HardSigmoid with the steepest slope there is: onnxruntime keeps it, unlike a comparison, in the blocked layout
-        of its convolutions. Exact for all numbers but those below 3e-39.
+        HardSigmoid with the steepest slope there is, one pass over memory where a comparison and a cast are two. Exact
+        for all numbers but those below 3e-39. onnxruntime has no such kernel for float64.
         """
-        return self.op("HardSigmoid", alpha=float(np.finfo(np.float32).max), beta=0.0)
+        if self.elem_type == TensorProto.DOUBLE:
+            return (self > 0).cast(self.elem_type)
+        return self.op("HardSigmoid", alpha=STEEPEST, beta=0.0)
 
     def transpose(self, permutation: Sequence[int]) -> Value:
         """Axes in another order."""

@@ -25,6 +25,7 @@ from onnx_jumprelu.graph import (
     newest_opset,
     walk_scopes,
 )
+from onnx_jumprelu.rewrite.elsewhere import Elsewhere
 from onnx_jumprelu.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
 
 OLDEST_OPSET = 7
@@ -217,11 +218,12 @@ def _prelu(at: NodeInScope) -> Match | Refusal:
 
 
 def _thresholded_relu(at: NodeInScope) -> Refusal:
+    """One that is no JumpReLU: those are found by their structure."""
     try:
         alpha = f"{attribute(at.node, 'alpha', 1.0):g}"
     except NotConstantError:
         alpha = "set by the caller"
-    return Refusal(f"is a JumpReLU already (alpha {alpha}), not put there by this tool", at.input(0))
+    return Refusal(f"is no ReLU: alpha is {alpha}", at.input(0))
 
 
 RECOGNISERS: dict[str, Recogniser] = {
@@ -248,8 +250,12 @@ def _fused(node: NodeProto) -> Refusal | None:
     return None
 
 
-def recognise(at: NodeInScope) -> Match | Refusal | None:
+def recognise(at: NodeInScope, elsewhere: Elsewhere) -> Match | Refusal | None:
     """What one node is: a rectifier, a look-alike with the reason why it stays, or neither."""
+    is_rectifier = at.node.op_type in RECOGNISERS and domain_of(at.node.domain) == STANDARD_DOMAIN
+    left_alone = elsewhere.jumprelu(at.node) or (elsewhere.belongs(at.node) if is_rectifier else None)
+    if left_alone is not None:
+        return Refusal(*left_alone)
     recogniser = RECOGNISERS.get(at.node.op_type)
     if recogniser is None or domain_of(at.node.domain) != STANDARD_DOMAIN:
         return _fused(at.node)
@@ -261,12 +267,17 @@ def recognise(at: NodeInScope) -> Match | Refusal | None:
     return match
 
 
+# Bounds, slopes and zeros of rectifiers; jumps and zeros of JumpReLUs.
+VALUES_READ = frozenset({"Clip", "Max", "PRelu", "Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+
+
 def names_read(model: ModelProto) -> set[str]:
-    """Tensors whose values the recognisers may look at: bounds, slopes and zeros, through Identity and Cast."""
+    """Tensors whose values the recognisers may look at, through Identity and Cast."""
     wanted: set[str] = set()
     for scope in walk_scopes(model):
         for node in reversed(scope.nodes):
-            if node.op_type in ("Clip", "Max", "PRelu") or wanted.intersection(node.output):
+            passes_on = node.op_type in ("Identity", "Cast", "CastLike") and wanted.intersection(node.output)
+            if node.op_type in VALUES_READ or passes_on:
                 wanted.update(node.input)
     return wanted
 
@@ -298,9 +309,12 @@ def find(model: ModelProto) -> Iterator[Found]:
     """Every rectifier and look-alike of a model that carries no patch, in the order of the file."""
     types = infer_types(model)
     nodes = (
-        NodeInScope(node, scope, types.get(scope.path, {})) for scope in walk_scopes(model) for node in scope.nodes
+        (NodeInScope(node, scope, types.get(scope.path, {})), elsewhere)
+        for scope in walk_scopes(model)
+        for elsewhere in [Elsewhere(scope)]
+        for node in scope.nodes
     )
-    matches = [(at, match) for at in nodes if (match := recognise(at)) is not None]
+    matches = [(at, match) for at, elsewhere in nodes if (match := recognise(at, elsewhere)) is not None]
     for (at, match), name in zip(matches, _site_names([at for at, _ in matches]), strict=True):
         inferred = _type_of(at, match.input)
         site = ActivationSite(
