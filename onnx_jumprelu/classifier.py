@@ -25,7 +25,7 @@ from onnx_jumprelu.runtime import CPU, OrtRunner, RunError, available_providers
 from onnx_jumprelu.tensor_types import infer_types
 
 MEMORY = 1 << 30  # bytes that the activations of one run may take
-LARGEST_BATCH = 512
+LARGEST_BATCH = 128  # more is no faster: activations then leave the caches
 SIZE_OF_OPEN_DIMENSION = 1
 FORWARD_AND_BACKWARD = 3  # times the activations of a forward pass
 
@@ -68,7 +68,7 @@ class OnnxClassifier:
             output_name: Which output, where it has several; the first one by default.
             providers: onnxruntime's execution providers, the preferred one first.
             threads: Threads within an operator, onnxruntime's choice by default.
-            batch_size: Examples per run; by default as many as fit in a gigabyte.
+            batch_size: Examples per run; by default 128, or as many as fit in a gigabyte.
 
         Raises:
             GradientError: the model is no such classifier.
@@ -194,6 +194,8 @@ class OnnxClassifier:
             session.run([feed[start : start + self.batch_size] for feed in feeds], self._settings, self._fixed_batch)
             for start in range(0, len(feeds[0]), self.batch_size)
         ]
+        if len(batches) == 1:  # nothing to copy
+            return [part.astype(np.float32, copy=False) for part in batches[0]]
         return [np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*batches, strict=True)]
 
     def _session(self, name: str) -> _Session:

@@ -134,7 +134,7 @@ class TestBatches:
         numbers_per_example = 3 * (3 * 512 * 512)
         assert OnnxClassifier(wide).batch_size * numbers_per_example * 4 < 1 << 30
         assert OnnxClassifier(wide).batch_size > 1
-        assert OnnxClassifier(linear()).batch_size >= 256
+        assert OnnxClassifier(linear()).batch_size == 128
 
 
 class TestVariants:
