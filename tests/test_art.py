@@ -9,7 +9,7 @@ import pytest
 from onnx_jumprelu import OnnxClassifier
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.evaluate.data import load_data
+from onnx_jumprelu.evaluation.data import load_data
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # ART imports what is deprecated elsewhere

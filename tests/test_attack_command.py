@@ -17,7 +17,7 @@ from onnx_jumprelu.attacks.norms import NORMS
 from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
 from onnx_jumprelu.cli import attack as command
 from onnx_jumprelu.cli import main
-from onnx_jumprelu.evaluate.data import load_data
+from onnx_jumprelu.evaluation.data import load_data
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from tests.models import parse
 

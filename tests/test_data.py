@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from onnx_jumprelu import DataError
-from onnx_jumprelu.evaluate.accuracy import clean_accuracy
-from onnx_jumprelu.evaluate.data import load_data
+from onnx_jumprelu.evaluation.accuracy import clean_accuracy
+from onnx_jumprelu.evaluation.data import load_data
 from onnx_jumprelu.normalization import normalized
 from onnx_jumprelu.runtime import RunError
 from tests.models import f32, parse, single

@@ -16,7 +16,7 @@ FLOORS = [
     {"rewrite", "gradient"},
     {"verification", "classifier"},
     {"attacks"},
-    {"evaluate"},
+    {"evaluation"},
     {"art", "report", "surgeon"},
     {"cli"},
     {"__init__", "__main__"},

@@ -7,8 +7,8 @@ import pytest
 
 from onnx_jumprelu import patch_model, revert_model, verify
 from onnx_jumprelu.arrays import Floats
-from onnx_jumprelu.evaluate.accuracy import clean_accuracy
-from onnx_jumprelu.evaluate.data import Data, load_data
+from onnx_jumprelu.evaluation.accuracy import clean_accuracy
+from onnx_jumprelu.evaluation.data import Data, load_data
 from onnx_jumprelu.normalization import normalized
 
 # Measured with the authors' own code on all 10,000 images.

@@ -76,8 +76,8 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
-    from onnx_jumprelu.evaluate.attacking import Target, attack_data, chosen_attack
-    from onnx_jumprelu.evaluate.data import load_data
+    from onnx_jumprelu.evaluation.attacking import Target, attack_data, chosen_attack
+    from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.runtime import CPU
 

@@ -23,8 +23,8 @@ def run(
 ) -> None:
     """Inspect, patch and verify a sample model, and compare its accuracy before and after."""
     from onnx_jumprelu.atomic import copy_file
-    from onnx_jumprelu.evaluate.accuracy import clean_accuracy
-    from onnx_jumprelu.evaluate.data import load_data
+    from onnx_jumprelu.evaluation.accuracy import clean_accuracy
+    from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.model_io import load
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.files import find_in_file, patch_file

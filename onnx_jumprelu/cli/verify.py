@@ -32,7 +32,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Prove the rewrite right: structure, site by site, and equality at jump 0."""
-    from onnx_jumprelu.evaluate.data import load_data, load_inputs
+    from onnx_jumprelu.evaluation.data import load_data, load_inputs
     from onnx_jumprelu.graph import required_inputs
     from onnx_jumprelu.model_io import load
     from onnx_jumprelu.normalization import normalized

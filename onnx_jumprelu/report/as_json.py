@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from onnx_jumprelu.evaluate.attacking import AttackRun
+from onnx_jumprelu.evaluation.attacking import AttackRun
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.verification.verify import VerifyReport

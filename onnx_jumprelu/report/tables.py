@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_jumprelu.attacks.base import AttackResult
-from onnx_jumprelu.evaluate.attacking import AttackRun
+from onnx_jumprelu.evaluation.attacking import AttackRun
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump

@@ -17,7 +17,7 @@ from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
 from onnx_jumprelu.classifier import OnnxClassifier
 from onnx_jumprelu.errors import DataError, OptionError
-from onnx_jumprelu.evaluate.data import Data
+from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.normalization import normalized, statistics
 from onnx_jumprelu.runtime import CPU
 
