@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graph import STANDARD_DOMAIN, NotConstantError, Scope, attribute, domain_of
 
 
@@ -143,15 +144,33 @@ class _Finder:
 
     def _is_zero(self, name: str) -> bool:
         try:
-            return not self._scope.constant(name).any()
+            return not self._constant(name).any()
         except NotConstantError:
             return False
 
     def _may_be_jump(self, name: str) -> bool:
         """Whether a tensor is a threshold: constant and nowhere negative, or a graph input with such a default."""
         try:
-            value = self._scope.constant(name)
+            value = self._constant(name)
         except NotConstantError:
-            default = self._scope.default(name)
+            default = self._default(name)
             return default is not None and bool((default >= 0).all())
         return bool((value >= 0).all())
+
+    def _constant(self, name: str) -> Array:
+        """Value of a constant, before CastLike gave it another type. Raises NotConstantError for anything else."""
+        while (node := self._maker(name, "CastLike")) is not None:
+            name = node.input[0]
+        return self._scope.constant(name)
+
+    def _default(self, name: str) -> Array | None:
+        """Default of an overridable initializer, which may stand in a scope around this one."""
+        while (node := self._maker(name, "CastLike")) is not None:
+            name = node.input[0]
+        scope: Scope | None = self._scope
+        while scope is not None:
+            value = scope.default(name)
+            if value is not None:
+                return value
+            scope = scope.parent
+        return None

@@ -1,4 +1,8 @@
-"""Derivatives of activation functions. At a kink the derivative is that of the lower side: 0 for ReLU at 0."""
+"""Derivatives of activation functions.
+
+At a kink the derivative is that of the lower side: 0 for ReLU at 0. Where HardSigmoid and HardSwish leave their ramp
+it is that of the outer side.
+"""
 
 from __future__ import annotations
 

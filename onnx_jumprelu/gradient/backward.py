@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from onnx_jumprelu.errors import GradientError
 from onnx_jumprelu.gradient import activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops
+from onnx_jumprelu.gradient.control_flow import is_if, names_read, through_if
 from onnx_jumprelu.gradient.registry import Node, Rule, is_differentiable, label, rule_for
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.gradient.values import Emitter, Value, total
@@ -44,14 +45,18 @@ def pull_back(
     Raises:
         GradientError: a node has no rule, or something that its rule must know is unknown.
     """
-    return _Walk(scope, types, source, surrogate, to).gradient(cotangents)
+    return _Walk(scope, types, [source], surrogate, to).gradients(cotangents)[source]
 
 
 def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, TensorType]) -> frozenset[str]:
     """Tensors that depend on `source` in a way that may have a derivative: no integers, no comparisons."""
-    active = {source}
+    return _reached([source], nodes, types)
+
+
+def _reached(sources: Sequence[str], nodes: Sequence[NodeProto], types: Mapping[str, TensorType]) -> frozenset[str]:
+    active = set(sources)
     for node in nodes:
-        if is_differentiable(node) and active.intersection(node.input):
+        if is_differentiable(node) and active.intersection(names_read(node)):
             active.update(
                 name
                 for name in node.output
@@ -61,21 +66,23 @@ def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, Te
 
 
 class _Walk:
-    def __init__(self, scope: Scope, types: Mapping[str, TensorType], source: str, surrogate: str, to: Emitter) -> None:
-        self._scope, self._types, self._source, self._to = scope, types, source, to
-        self._active = reached_from(source, scope.nodes, types)
+    def __init__(
+        self, scope: Scope, types: Mapping[str, TensorType], sources: Sequence[str], surrogate: str, to: Emitter
+    ) -> None:
+        self._scope, self._types, self._sources, self._to = scope, types, sources, to
+        self._active = _reached(sources, scope.nodes, types)
         self._sites = find_jumprelus(scope)
-        self._surrogate = SURROGATES[surrogate]
-        self._elem_type = types.get(source, TensorType()).elem_type or TensorProto.FLOAT
+        self._surrogate = surrogate
+        self._elem_type = types.get(sources[0], TensorType()).elem_type or TensorProto.FLOAT
         self._pending: dict[str, list[Value]] = {}
 
-    def gradient(self, cotangents: Mapping[str, Value]) -> Value | None:
+    def gradients(self, cotangents: Mapping[str, Value]) -> dict[str, Value | None]:
         for name, value in cotangents.items():
             self._add(name, value)
         for node in reversed(self._scope.nodes):
             if self._active.intersection(node.output):
                 self._step(node)
-        return self._take(self._source)
+        return {source: self._take(source) for source in self._sources}
 
     def _step(self, node: NodeProto) -> None:
         """Hand the cotangents of a node's outputs on to its inputs."""
@@ -84,13 +91,17 @@ class _Walk:
         if all(g is None for g in gs):
             return
         site = self._sites.get(node.output[0])
-        if site is not None and gs[0] is not None:
+        if site is not None and gs[0] is not None and self._keeps_shape(site):
             self._add(site.x, self._at_site(site, gs[0]))
             return
         at = Node(node, self._scope, self._types, self._active, self._to, self._elem_type)
+        if is_if(node):
+            for name, value in through_if(at, gs, self._in_branch).items():
+                self._add(name, value)
+            return
         rule = rule_for(node, self._to.opset)
         for index, cotangent in enumerate(_asked(rule, at, gs)):
-            if not at.is_active(index):
+            if not at.is_active(index) or index in rule.types_only:
                 continue
             if cotangent is None:
                 raise at.error(f"input {index} depends on the model's input, and its rule has no derivative for it")
@@ -98,10 +109,27 @@ class _Walk:
                 cotangent = _unbroadcast(rule, at, index, cotangent)  # noqa: PLW2901
             self._add(node.input[index], cotangent)
 
+    def _in_branch(
+        self,
+        scope: Scope,
+        types: Mapping[str, TensorType],
+        cotangents: Mapping[str, Value],
+        sources: Sequence[str],
+        to: Emitter,
+    ) -> Mapping[str, Value | None]:
+        return _Walk(scope, types, sources, self._surrogate, to).gradients(cotangents)
+
+    def _keeps_shape(self, site: JumpReLU) -> bool:
+        """Whether x was not broadcast against the jump, so that its cotangent is of its shape."""
+        before, after = (self._types.get(name, TensorType()).shape for name in (site.x, site.y))
+        if before is None or after is None:
+            return True
+        return len(before) == len(after) and not any(map(_was_one, before, after))
+
     def _at_site(self, site: JumpReLU, g: Value) -> Value:
         x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
         jump = Value(site.jump, g.elem_type, self._to) if isinstance(site.jump, str) else g.like(site.jump)
-        return self._surrogate(x, y, jump, g)
+        return SURROGATES[self._surrogate](x, y, jump, g)
 
     def _add(self, name: str, cotangent: Value) -> None:
         if name in self._active:
@@ -139,6 +167,8 @@ def _unbroadcast(rule: Rule, at: Node, index: int, g: Value) -> Value:
         axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _may_be_one(small, large)
     ]
     g = g.sum(repeated)
+    if unclear and at.opset >= 13:
+        return _sum_over_ones(at.x(index), g)
     for axis in unclear:
         g = _sum_if_one(at.x(index), g, axis, len(given) + rule.core)
     return g
@@ -151,6 +181,13 @@ def _was_one(small: Dimension, large: Dimension) -> bool:
 def _may_be_one(small: Dimension, large: Dimension) -> bool:
     """Whether only the run will tell if a dimension was 1 and repeated."""
     return not isinstance(small, int) and large != 1 and (small is None or small != large)
+
+
+def _sum_over_ones(x: Value, g: Value) -> Value:
+    """The sum over all axes of size 1 in `x`, which only the run can tell: from opset 13 on the axes are an input."""
+    ones = replace(x.shape().op("Equal", g.to.ints([1])), elem_type=TensorProto.BOOL)
+    axes = replace(ones.op("NonZero"), elem_type=TensorProto.INT64).reshape([-1])
+    return g.op("ReduceSum", axes, keepdims=1, noop_with_empty_axes=1)
 
 
 def _sum_if_one(x: Value, g: Value, axis: int, rank: int) -> Value:

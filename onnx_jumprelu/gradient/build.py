@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import GradientError, OptionError
 from onnx_jumprelu.gradient.backward import pull_back, reached_from
+from onnx_jumprelu.gradient.control_flow import names_read
 from onnx_jumprelu.gradient.endpoints import Endpoints, find_endpoints
 from onnx_jumprelu.gradient.losses import LOSSES, Loss, Scores
 from onnx_jumprelu.gradient.prepare import prepared
@@ -170,7 +171,7 @@ def _prune(model: ModelProto) -> None:
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(_read(node))
+            needed.update(names_read(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
     made = {name for node in kept for name in node.output}
@@ -178,16 +179,6 @@ def _prune(model: ModelProto) -> None:
     _keep(graph.sparse_initializer, [sparse for sparse in graph.sparse_initializer if sparse.values.name in needed])
     _keep(graph.input, [value for value in graph.input if value.name in needed | required])
     _keep(graph.value_info, [value for value in graph.value_info if value.name in made])
-
-
-def _read(node: NodeProto) -> Iterable[str]:
-    """Names that a node and the graphs that it carries refer to."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            for inner in graph.node:
-                yield from _read(inner)
-            yield from (value.name for value in graph.output)
 
 
 def _keep(field: MutableSequence[Message], items: list[Message]) -> None:

@@ -164,7 +164,7 @@ def _as_vector(at: Node, index: int, g: Value | None, rank: int) -> Value | None
     """A cotangent of an input that is a vector, without the axes that it does not have."""
     if g is None or at.rank(index) != 1:
         return g
-    return at.as_input(g.sum(list(range(rank - 2))))
+    return at.as_input(g.sum(list(range(rank - 2))), index)
 
 
 def _swapped(matrix: Value, rank: int) -> Value:

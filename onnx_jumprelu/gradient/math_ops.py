@@ -46,7 +46,8 @@ def _neg(_: Node, g: Value) -> Value:
 
 @vjp("Sqrt", since=6)
 def _sqrt(at: Node, g: Value) -> Value:
-    return g / (2 * at.y())
+    """0 at 0, where the slope is infinite: a channel without variance would turn every gradient into NaN."""
+    return at.y().equals(0).where(0, g / (2 * at.y()))
 
 
 @vjp("Exp", since=6)

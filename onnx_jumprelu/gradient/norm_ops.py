@@ -11,7 +11,7 @@ from onnx_jumprelu.gradient.values import Value
 @vjp("BatchNormalization", since=7)
 def _batch_normalization(at: Node, g: Value, *_: object) -> Value:
     """At inference it is affine: the running statistics are constants."""
-    if at.integer("training_mode", 0):
+    if at.integer("training_mode", 0) or any(at.proto.output[1:]):  # before opset 14 more outputs mean training
         raise at.error("runs in training mode; export the model for inference")
     if not at.integer("spatial", 1):
         raise at.error("spatial 0 has no gradient rule")
@@ -35,7 +35,9 @@ def _instance_normalization(at: Node, g: Value) -> Value:
 
 
 @vjp("LayerNormalization", since=17)
-def _layer_normalization(at: Node, g: Value, *_: object) -> Value:
+def _layer_normalization(at: Node, g: Value | None, *statistics: Value | None) -> Value:
+    if g is None or any(statistics):
+        raise at.error("its outputs Mean and InvStdDev have no gradient rule")
     rank = at.rank()
     axes = list(range(at.integer("axis", -1) % rank, rank))
     return normalized(at.x(), g * at.x(1), axes, at.number("epsilon", 1e-5))
@@ -71,5 +73,6 @@ def _lrn(at: Node, g: Value) -> Value:
     near = ((distance >= -((size - 1) // 2)) & (distance <= size // 2)).astype(np.float64)
     x = at.x()
     scale = bias + (alpha / size) * (x * x).along(1, rank, x.like(near.T))
-    to_neighbours = (g * at.y() / scale).along(1, rank, x.like(near))
-    return g * scale ** (-beta) - (2 * alpha * beta / size) * x * to_neighbours
+    scaled = g * scale ** (-beta)
+    to_neighbours = (scaled * x / scale).along(1, rank, x.like(near))
+    return scaled - (2 * alpha * beta / size) * x * to_neighbours

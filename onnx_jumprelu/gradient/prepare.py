@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, inliner
 
 from onnx_jumprelu.errors import GradientError
+from onnx_jumprelu.gradient.fold import fold_shapes
 from onnx_jumprelu.gradient.registry import label
 from onnx_jumprelu.graph import (
     STANDARD_DOMAIN,
@@ -26,7 +28,7 @@ LOWEST_WORKING_OPSET = 9
 
 
 def prepared(model: ModelProto) -> ModelProto:
-    """A copy with model-local functions and constant Ifs inlined, at opset 9 or later.
+    """A copy with functions and constant Ifs inlined and arithmetic on shapes done, at opset 9 or later.
 
     Raises:
         GradientError: the opset is out of range, or cannot be raised without changing what a node means.
@@ -36,6 +38,8 @@ def prepared(model: ModelProto) -> ModelProto:
         raise GradientError(f"the model has opset {opset}; opsets {OLDEST_OPSET} to {newest_opset()} are supported")
     result = inliner.inline_local_functions(model) if model.functions else copy.deepcopy(model)
     _inline_ifs(result)
+    while fold_shapes(result):  # which may fix the condition of an If, whose branch may hold the next to fold
+        _inline_ifs(result)
     if opset < LOWEST_WORKING_OPSET:
         _raise_opset(result, opset, LOWEST_WORKING_OPSET)
     return result
@@ -66,22 +70,31 @@ def _inline_ifs(model: ModelProto) -> None:
 
 def _as_nodes(model: ModelProto, branch: GraphProto, outputs: list[str], names: FreshNames) -> list[NodeProto]:
     """A branch's nodes with names of their own, and Identity nodes that give its results the If's names."""
-    graph = copy.deepcopy(branch)
-    own = [name for node in graph.node for name in node.output if name] + [tensor.name for tensor in graph.initializer]
-    renamed = {name: names(name) for name in dict.fromkeys(own)}
-    for tensor in graph.initializer:
-        tensor.name = renamed[tensor.name]
-        model.graph.initializer.append(tensor)
-    for node in graph.node:
-        _rename(node, renamed)
-        node.name = names(node.name or node.op_type)
-    results = [renamed.get(value.name, value.name) for value in graph.output]
+    graph = with_fresh_names(branch, names)
+    model.graph.initializer.extend(graph.initializer)
+    model.graph.sparse_initializer.extend(graph.sparse_initializer)
     ends = [
-        helper.make_node("Identity", [result], [output], name=names(f"{output}/Identity"))
-        for result, output in zip(results, outputs, strict=True)
+        helper.make_node("Identity", [result.name], [output], name=names(f"{output}/Identity"))
+        for result, output in zip(graph.output, outputs, strict=True)
         if output
     ]
     return [*graph.node, *ends]
+
+
+def with_fresh_names(branch: GraphProto, names: Callable[[str], str]) -> GraphProto:
+    """A copy of a branch in which everything that it defines itself has a new name."""
+    graph = copy.deepcopy(branch)
+    tensors = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
+    own = [name for node in graph.node for name in node.output if name] + [tensor.name for tensor in tensors]
+    renamed = {name: names(name) for name in dict.fromkeys(own)}
+    for tensor in tensors:
+        tensor.name = renamed[tensor.name]
+    for node in graph.node:
+        _rename(node, renamed)
+        node.name = names(node.name or node.op_type)
+    for result in graph.output:
+        result.name = renamed.get(result.name, result.name)
+    return graph
 
 
 def _rename(node: NodeProto, renamed: dict[str, str]) -> None:

@@ -37,12 +37,14 @@ class Rule:
         since: First version of the operator that it serves.
         broadcasts: Inputs that the operator broadcasts: the driver sums their cotangents over what was repeated.
         core: How many of the last axes take no part in the broadcasting.
+        types_only: Inputs of which only the type counts: they get no cotangent.
     """
 
     function: RuleFunction
     since: int
     broadcasts: Container[int] = ()
     core: int = 0
+    types_only: Container[int] = ()
 
 
 RULES: dict[str, list[Rule]] = {}
@@ -75,18 +77,15 @@ NON_DIFFERENTIABLE = frozenset(
         "NonMaxSuppression",
         "NonZero",
         "Not",
-        "OneHot",
         "Or",
         "RandomNormal",
         "RandomNormalLike",
         "RandomUniform",
         "RandomUniformLike",
-        "Range",
         "Round",
         "Shape",
         "Sign",
         "Size",
-        "Unique",
         "Xor",
     ]
 )
@@ -96,13 +95,17 @@ ALL: Container[int] = range(1 << 30)
 
 
 def vjp(
-    *op_types: str, since: int, broadcasts: Container[int] = (), core: int = 0
+    *op_types: str,
+    since: int,
+    broadcasts: Container[int] = (),
+    core: int = 0,
+    types_only: Container[int] = (),
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule for operators of the standard domain from version `since` on."""
 
     def register(function: RuleFunction) -> RuleFunction:
         for op_type in op_types:
-            RULES.setdefault(op_type, []).append(Rule(function, since, broadcasts, core))
+            RULES.setdefault(op_type, []).append(Rule(function, since, broadcasts, core, types_only))
             RULES[op_type].sort(key=lambda rule: -rule.since)
         return function
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ from onnx import TensorProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
-from onnx_jumprelu.gradient.values import LAST, Value
+from onnx_jumprelu.gradient.values import LAST, Value, total
+
+INT32_MAX = int(np.iinfo(np.int32).max)
 
 
 @vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", since=1)
@@ -24,8 +27,13 @@ def _identity(at: Node, g: Value, *_: object) -> Value:
     return g
 
 
-@vjp("Cast", "CastLike", since=6)
+@vjp("Cast", since=6)
 def _cast(at: Node, g: Value) -> Value:
+    return g.cast(at.x().elem_type)
+
+
+@vjp("CastLike", since=15, types_only=[1])
+def _cast_like(at: Node, g: Value) -> Value:
     return g.cast(at.x().elem_type)
 
 
@@ -52,19 +60,35 @@ def _concat(at: Node, g: Value) -> Cotangents:
     sizes = [at.shape(index)[axis] for index in range(at.n_inputs)]
     parts: list[Value | None] = []
     for index in range(at.n_inputs):
-        before, after = sizes[:index], sizes[index + 1 :]
+        # Counted from the front where all sizes up to here are known, else from the end.
+        start, end = _sum_of(sizes[:index]), _sum_of(sizes[: index + 1])
+        to_start, to_end = _sum_of(sizes[index:]), _sum_of(sizes[index + 1 :])
+        if start is None and to_start is not None:
+            start = -to_start
+        if end is None and to_end is not None:
+            end = -to_end or LAST
         if not at.is_active(index):
             parts.append(None)
-        elif all(isinstance(size, int) for size in (*before, sizes[index])):
-            start = sum(int(size) for size in before if size is not None)
-            parts.append(g.slice([start], [start + at.size(axis, index)], [axis]))
-        elif all(isinstance(size, int) for size in after):  # counted from the end
-            end = -sum(int(size) for size in after if size is not None) or LAST
-            start = sum(at.size(axis, number) for number in range(index))
+        elif start is not None and end is not None:
             parts.append(g.slice([start], [end], [axis]))
+        elif at.opset >= 10:  # the bounds become inputs
+            parts.append(_part(at, g, index, axis))
         else:
             raise at.error(f"sizes along axis {axis} are unknown; export the model with fixed sizes")
     return parts
+
+
+def _part(at: Node, g: Value, index: int, axis: int) -> Value:
+    """What came from one input of a Concat, whose sizes only the run knows."""
+    sizes = [at.x(number).shape().slice([axis], [axis + 1], [0]) for number in range(index + 1)]
+    start = total([at.to.ints([0]), *sizes[:-1]])
+    return g.op("Slice", start, start + sizes[-1], at.to.ints([axis]))
+
+
+def _sum_of(sizes: Sequence[int | str | None]) -> int | None:
+    """The sum of sizes, None where one is unknown."""
+    known = [size for size in sizes if isinstance(size, int)]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 @vjp("Split", since=2)
@@ -78,6 +102,8 @@ def _slice(at: Node, g: Value) -> Value:
     """Zeros put back around a plain part; what skips or turns back goes through a selection matrix, axis by axis."""
     rank = at.rank()
     for axis, start, end, step in _slices(at):
+        if step == 1 and start == 0 and end is not None and end >= INT32_MAX:
+            continue  # all of it, as exporters write it
         size = at.size(axis)
         kept = range(size)[slice(start, end, step)]
         if step == 1 and len(kept):
@@ -97,7 +123,7 @@ def _slices(at: Node) -> list[tuple[int, int, int | None, int]]:
     rank = at.rank()
     # Python has no number for "past the first element, backwards"; ONNX writes a very negative one.
     return [
-        (axis % rank, start, None if step < 0 and end < -at.size(axis) else end, step)
+        (axis % rank, start, None if step < 0 and end < -at.size(axis % rank) else end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     ]
 
@@ -122,9 +148,14 @@ def _pad(at: Node, g: Value) -> Value:
     for axis in range(rank):
         if pads[axis] or pads[rank + axis]:
             size = at.size(axis)
-            sources = np.pad(np.arange(size), (pads[axis], pads[rank + axis]), mode=mode)  # type: ignore[call-overload]
-            g = scattered(at, g, axis, sources, size)
+            g = scattered(at, g, axis, _padded(np.arange(size), pads[axis], pads[rank + axis], mode), size)
     return g
+
+
+def _padded(positions: Array, begin: int, end: int, mode: object) -> Array:
+    """Positions padded as the operator does it; a negative number crops, before anything is repeated."""
+    kept = positions[max(0, -begin) : len(positions) - max(0, -end)]
+    return np.pad(kept, (max(0, begin), max(0, end)), mode=mode)  # type: ignore[call-overload, no-any-return]
 
 
 def _pads(at: Node, rank: int) -> list[int]:
@@ -152,7 +183,8 @@ def _tile(at: Node, g: Value) -> Value:
             axes.append(len(shape))
             shape.append(int(times))
         size = at.shape()[index]
-        shape.append(size if isinstance(size, int) else -1)
+        unknown = -1 if axes else 0  # 0 keeps a size that stands where it stood
+        shape.append(size if isinstance(size, int) else unknown)
     if shape.count(-1) > 1:
         raise at.error("more than one size is unknown; export the model with fixed sizes")
     return g.reshape(shape).sum(axes, keepdims=False)
@@ -165,23 +197,34 @@ def _gather(at: Node, g: Value) -> Cotangents:
     axis = at.integer("axis", 0) % rank
     taken = at.rank(1)
     indices = replace(at.x(1), elem_type=at.type_of(1).elem_type or TensorProto.INT64)
-    sizes = [size if isinstance(size, int) else -1 for size in (*at.shape()[:axis], -1, *at.shape()[axis + 1 :])]
+    before = [size if isinstance(size, int) else 0 for size in at.shape()[:axis]]  # 0 keeps a size
+    after = [size if isinstance(size, int) else -1 for size in at.shape()[axis + 1 :]]
+    sizes = [*before, -1, *after]
     if taken != 1:
         count = at.type_of(1).shape
         known = [size for size in count or () if isinstance(size, int)]
         if len(known) == taken:
             sizes[axis] = int(np.prod(known, dtype=np.int64))
-        if sizes.count(-1) > 1:
-            raise at.error("more than one size is unknown; export the model with fixed sizes")
-        g, indices = g.reshape(sizes), indices.reshape([-1])
-    depth = at.x().shape().slice([axis], [axis + 1], [0])
-    return g.along(axis, rank, one_hot(at, indices, depth, g.elem_type)), None
+        g, indices = g.reshape(sizes if sizes.count(-1) < 2 else _rows_along(at, axis)), indices.reshape([-1])
+    return g.along(axis, rank, one_hot(at, indices, axis, g.elem_type)), None
 
 
-def one_hot(at: Node, indices: Value, depth: Value, elem_type: int) -> Value:
-    """Rows of an identity matrix: (..., depth) with a 1 at each index."""
-    off_on = at.to.constant(np.asarray([0, 1]), elem_type)
-    return replace(at.op("OneHot", indices, depth, off_on, axis=-1), elem_type=elem_type)
+def _rows_along(at: Node, axis: int) -> Value:
+    """The input's shape, as the run finds it, with the size along one axis left to Reshape."""
+    shape = at.x().shape()
+    behind = shape.slice([axis + 1], [LAST], [0])
+    return shape.slice([0], [axis], [0]).op("Concat", at.to.ints([-1]), behind, axis=0)
+
+
+def one_hot(at: Node, indices: Value, axis: int, elem_type: int) -> Value:
+    """Rows of an identity matrix as large as the input along an axis: (..., size) with a 1 at each index."""
+    size = at.x().shape().op("Gather", at.to.ints(axis), axis=0)
+    indices = indices.cast(TensorProto.INT64)  # onnxruntime has no kernel for int32 here
+    if at.opset < 11:  # indices that count from the end arrive
+        indices = (indices < 0).where(indices + size, indices)
+    # In float32 first: onnxruntime has no such kernel for float64.
+    off_on = at.to.constant(np.asarray([0, 1]), TensorProto.FLOAT)
+    return replace(at.op("OneHot", indices, size, off_on, axis=-1), elem_type=TensorProto.FLOAT).cast(elem_type)
 
 
 def scattered(at: Node, g: Value, axis: int, sources: Array, size: int) -> Value:
@@ -197,10 +240,9 @@ def _top_k(at: Node, g: Value | None, _: Value | None) -> Value:
     axis = at.integer("axis", -1) % rank
     if g is None:
         raise at.error("its indices have no derivative")
-    depth = at.x().shape().slice([axis], [axis + 1], [0])
     last = [index for index in range(rank) if index != axis] + [axis]
     back = [last.index(index) for index in range(rank)]
-    chosen = one_hot(at, replace(at.y(1), elem_type=TensorProto.INT64).transpose(last), depth, g.elem_type)
+    chosen = one_hot(at, replace(at.y(1), elem_type=TensorProto.INT64).transpose(last), axis, g.elem_type)
     spread = g.transpose(last).unsqueeze([rank]) * chosen
     return spread.sum([rank - 1], keepdims=False).transpose(back)
 
