@@ -11,6 +11,8 @@ from pathlib import Path
 
 from onnx_jumprelu.errors import ModelFileError
 
+JSON = (b"{", b"[")  # what such a file begins with
+
 
 def same(one: Path, other: Path) -> bool:
     """Whether two names stand, or would stand, for one file."""
@@ -27,7 +29,8 @@ def check_text_target(path: str | Path, others: Iterable[Path]) -> None:
     """
     target = Path(path)
     check_target(target, others)
-    _check_replaceable(target)
+    if not target.exists() or target.is_file():  # text may also go into a pipe
+        check_replaceable(target, JSON, "JSON")
 
 
 def check_target(target: Path, others: Iterable[Path]) -> None:
@@ -45,15 +48,26 @@ def check_target(target: Path, others: Iterable[Path]) -> None:
             )
 
 
-def _check_replaceable(target: Path) -> None:
-    """An older result may be replaced; a file that is no JSON (weights, data, a model) never."""
+def check_replaceable(target: Path, beginnings: tuple[bytes, ...], what: str) -> None:
+    """An older result may be replaced; a file of another kind (weights, data, a model) or a device never.
+
+    Args:
+        target: Where a result is to go.
+        beginnings: What a file of the same kind begins with.
+        what: The kind.
+
+    Raises:
+        ModelFileError: see above.
+    """
     with os_errors(target):
+        if target.exists() and not target.is_file():
+            raise ModelFileError(f"{target}: is no regular file; give another place for the result")
         if target.is_file():
             with target.open("rb") as file:
                 beginning = file.read(64).lstrip()
-            if beginning and beginning[:1] not in b"{[":
+            if beginning and not beginning.startswith(beginnings):
                 raise ModelFileError(
-                    f"{target}: is there already and is no JSON file; give another place for the result"
+                    f"{target}: is there already and is no {what} file; give another place for the result"
                 )
 
 
@@ -68,7 +82,7 @@ def write_text(path: str | Path, text: str) -> None:
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
             return
-    _check_replaceable(target)
+    check_replaceable(target, JSON, "JSON")
     with replacing(target) as staging, os_errors(target):
         write_flushed(staging, [text.encode()])
 

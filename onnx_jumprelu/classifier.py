@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.errors import DataError, GradientError, OptionError
@@ -18,15 +18,16 @@ from onnx_jumprelu.gradient.endpoints import find_endpoints
 from onnx_jumprelu.gradient.losses import LOSSES
 from onnx_jumprelu.gradient.prepare import prepared
 from onnx_jumprelu.gradient.surrogates import SURROGATES
-from onnx_jumprelu.graph import numpy_dtype, required_inputs
+from onnx_jumprelu.graph import numpy_dtype, required_inputs, walk_scopes
+from onnx_jumprelu.jumprelu import find_jumprelus
 from onnx_jumprelu.model_io import load
 from onnx_jumprelu.normalization import in_data_space, statistics
 from onnx_jumprelu.runtime import CPU, OrtRunner, RunError, available_providers
 from onnx_jumprelu.tensor_types import infer_types
 
+LOGITS = ""  # stands where a loss's name would
 MEMORY = 1 << 30  # bytes that the activations of one run may take
 LARGEST_BATCH = 128  # more is no faster: activations then leave the caches
-SIZE_OF_OPEN_DIMENSION = 1
 FORWARD_AND_BACKWARD = 3  # times the activations of a forward pass
 
 
@@ -38,7 +39,8 @@ class OnnxClassifier:
         surrogate: The derivative at JumpReLU sites: `exact`, `relu` or `smooth`.
         n_classes: Number of classes.
         input_shape: Shape of one example, without the batch; None for a size that the file leaves open.
-        batch_size: How many examples are run at once.
+        batch_size: How many examples are run at once; None until the first run, where the file leaves sizes open.
+        n_jumprelus: How many JumpReLUs it has, outside of branches that only the run chooses.
         stripped: Nodes behind the logits that are left out, such as a trailing Softmax.
     """
 
@@ -86,13 +88,18 @@ class OnnxClassifier:
         shape, channels = ends.shape, ends.shape[1] if len(ends.shape) > 1 else None
         self._input = ends.input
         if mean is not None or std is not None:
-            known = channels if isinstance(channels, int) else max(len(values) for values in (mean, std) if values)
+            given = [len(np.ravel(values)) for values in (mean, std) if values is not None]
+            known = channels if isinstance(channels, int) else max(given)
             self._input = in_data_space(whole, ends.input, *statistics(mean, std, known, len(shape)))
         self.bounds = (float(bounds[0]), float(bounds[1]))
+        jumprelus = find_jumprelus(next(iter(walk_scopes(whole)))).values()
+        self.n_jumprelus, self._jumps = len(jumprelus), {str(site.jump) for site in jumprelus}
         self.surrogate, self.n_classes, self.stripped = surrogate, ends.n_classes, ends.stripped
         self.input_shape = tuple(size if isinstance(size, int) else None for size in shape[1:])
         self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
-        self.batch_size = self._fixed_batch or batch_size or _fitting_batch(whole)
+        self.batch_size = self._fixed_batch or batch_size
+        if None not in self.input_shape:
+            self.batch_size = self.batch_size or _fitting_batch(whole, self._input, ())
         self._model, self._output, self._dtype = whole, output_name, numpy_dtype(ends.elem_type)
         self._providers, self._threads = tuple(providers), threads
         self._folder = None if self._path is None else self._path.resolve().parent
@@ -105,7 +112,7 @@ class OnnxClassifier:
         other = copy.copy(self)
         other.surrogate = surrogate
         other._sessions = {  # noqa: SLF001 - of its own class
-            name: session for name, session in self._sessions.items() if name == "logits"
+            name: session for name, session in self._sessions.items() if name == LOGITS
         }
         return other
 
@@ -123,13 +130,19 @@ class OnnxClassifier:
                     f"the model has no input '{name}' with a default; it has {', '.join(sorted(open_to)) or 'none'}"
                 )
         other = copy.copy(self)
-        given = {name: np.asarray(value, numpy_dtype(defaults[name])) for name, value in values.items()}
+        try:
+            given = {name: np.asarray(value, numpy_dtype(defaults[name])) for name, value in values.items()}
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"an input has no such value ({' '.join(str(error).split())})") from error
+        for name in self._jumps & given.keys():
+            if not (given[name] >= 0).all():
+                raise OptionError(f"'{name}' is a jump, which must not be negative")
         other._settings = {**self._settings, **given}  # noqa: SLF001 - of its own class
         return other
 
     def logits(self, x: Floats) -> Floats:
         """Logits of shape (N, classes) for inputs of shape (N, ...)."""
-        return self._run("logits", [self._checked(x)])[0]
+        return self._run(LOGITS, [self._checked(x)])[0]
 
     def predict(self, x: Floats) -> Labels:
         """The class with the largest logit, of shape (N,)."""
@@ -183,20 +196,37 @@ class OnnxClassifier:
         x = self._checked(x)
         if classes is None:
             classes = np.broadcast_to(np.arange(self.n_classes), (len(x), self.n_classes))
+        classes = np.asarray(classes)
+        if classes.ndim != 2 or len(classes) != len(x) or not classes.size:  # noqa: PLR2004 - (N, K)
+            raise DataError(
+                f"classes have shape {list(classes.shape)}; ({len(x)}, K) is needed, with at least one each"
+            )
         count = classes.shape[1]
-        logits, _, gradients = self.evaluate(np.repeat(x, count, axis=0), classes.reshape(-1), "logit")
-        return logits[::count], gradients.reshape(len(x), count, *x.shape[1:])
+        step = max(1, self._batch(x) // count)  # so that never more than a batch is repeated
+        parts = []
+        for start in range(0, len(x), step):
+            some, asked = x[start : start + step], classes[start : start + step]
+            logits, _, gradients = self.evaluate(np.repeat(some, count, axis=0), asked.reshape(-1), "logit")
+            parts.append((logits[::count], gradients.reshape(len(some), count, *x.shape[1:])))
+        all_logits, all_gradients = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return all_logits, all_gradients
 
     def _run(self, name: str, feeds: Sequence[Array]) -> list[Floats]:
         """All outputs of a session for inputs that go by example, batch by batch."""
-        session = self._session(name)
+        session, size = self._session(name), self._batch(feeds[0])
         batches = [
-            session.run([feed[start : start + self.batch_size] for feed in feeds], self._settings, self._fixed_batch)
-            for start in range(0, len(feeds[0]), self.batch_size)
+            session.run([feed[start : start + size] for feed in feeds], self._settings, self._fixed_batch)
+            for start in range(0, len(feeds[0]), size)
         ]
         if len(batches) == 1:  # nothing to copy
             return [part.astype(np.float32, copy=False) for part in batches[0]]
         return [np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*batches, strict=True)]
+
+    def _batch(self, x: Array) -> int:
+        """How many examples to run at once; where the file leaves sizes open, the first inputs tell them."""
+        if self.batch_size is None:
+            self.batch_size = _fitting_batch(self._model, self._input, x.shape[1:])
+        return self.batch_size
 
     def _session(self, name: str) -> _Session:
         """The session for the logits, or for a loss; built when it is first needed."""
@@ -206,13 +236,15 @@ class OnnxClassifier:
         return self._sessions[name]
 
     def _built(self, name: str) -> ModelProto:
-        if name == "logits":
+        if name == LOGITS:
             return build_logits_model(self._model, input_name=self._input, output_name=self._output)
         return build_gradient_model(self._model, name, self.surrogate, input_name=self._input, output_name=self._output)
 
     def _checked(self, x: Floats) -> Array:
         """Inputs in the model's element type. Raises DataError where their shape does not fit."""
         x = np.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise DataError(f"x holds {x.dtype}; numbers are needed")
         expected = self.input_shape
         fits = x.ndim == len(expected) + 1 and all(
             size in (None, given) for size, given in zip(expected, x.shape[1:], strict=True)
@@ -269,7 +301,7 @@ def _check(
     threads: int | None,
     batch_size: int | None,
 ) -> None:
-    low, high = bounds
+    low, high = bounds if bounds is not None and len(bounds) == 2 else (0.0, 0.0)  # noqa: PLR2004 - a pair
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise OptionError(f"bounds {low:g} to {high:g}: the first must be below the second, both finite")
     _check_surrogate(surrogate)
@@ -287,13 +319,21 @@ def _check_surrogate(surrogate: str) -> None:
         raise OptionError(f"surrogate '{surrogate}' is unknown; choose {', '.join(SURROGATES)}")
 
 
-def _fitting_batch(model: ModelProto) -> int:
-    """How many examples' activations, forwards and backwards, fit in memory; weights do not count."""
-    weights = {tensor.name for tensor in model.graph.initializer}
+def _fitting_batch(model: ModelProto, input_name: str, sizes: tuple[int, ...]) -> int:
+    """How many examples' activations, forwards and backwards, fit in memory; weights do not count.
+
+    `sizes` are those of one example, where the file leaves some open.
+    """
+    if sizes:
+        model = copy.deepcopy(model)
+        source = next(value for value in model.graph.input if value.name == input_name)
+        for dim, size in zip(list(source.type.tensor_type.shape.dim)[1:], sizes, strict=True):
+            dim.dim_value = size
     made = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
     numbers = sum(
-        math.prod(size if isinstance(size, int) else SIZE_OF_OPEN_DIMENSION for size in known.shape[1:])
+        (8 if known.elem_type == TensorProto.DOUBLE else 4)
+        * math.prod(size if isinstance(size, int) else 1 for size in known.shape[1:])
         for name, known in infer_types(model)["main"].items()
-        if name in made and name not in weights and known.shape
+        if name in made and known.shape
     )
-    return max(1, min(LARGEST_BATCH, MEMORY // max(1, 4 * FORWARD_AND_BACKWARD * numbers)))
+    return max(1, min(LARGEST_BATCH, MEMORY // max(1, FORWARD_AND_BACKWARD * numbers)))

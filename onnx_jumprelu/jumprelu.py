@@ -84,12 +84,11 @@ class _Finder:
 
     def _where(self, node: NodeProto) -> JumpReLU | None:
         condition, first, second = node.input
-        kept, dropped = first, second
         for mask in self._masks(condition):
-            if not mask.above:
-                kept, dropped = second, first
-            if self._is_zero(dropped):
-                return self._site(mask, kept, node)
+            kept, dropped = (first, second) if mask.above else (second, first)
+            site = self._site(mask, kept, node) if self._is_zero(dropped) else None
+            if site is not None:
+                return site
         return None
 
     def _product(self, node: NodeProto) -> JumpReLU | None:
@@ -98,8 +97,9 @@ class _Finder:
             if maker is None:
                 continue
             for mask in self._masks(maker.input[0]):
-                if mask.above:
-                    return self._site(mask, factor, node)
+                site = self._site(mask, factor, node) if mask.above else None
+                if site is not None:
+                    return site
         return None
 
     def _site(self, mask: _Mask, kept: str, node: NodeProto) -> JumpReLU | None:

@@ -45,7 +45,7 @@ def statistics(
 
 def _per_channel(values: Sequence[float] | None, default: float, channels: int | None, rank: int, name: str) -> Floats:
     array = np.asarray([default] if values is None else values, np.float32).ravel()
-    if len(array) not in (1, channels or 1):
+    if not array.size or len(array) not in (1, channels or 1):
         raise DataError(f"{name}: give 1 value or {channels or 1} (one per channel), not {len(array)}")
     return array.reshape(1, -1, *[1] * (rank - 2)) if rank > 1 else array
 

@@ -20,6 +20,10 @@ from onnx_jumprelu.graph import function_key, subgraphs_of, walk_scopes
 # Elements. Shape inference reads small integer tensors (the target of a Reshape); anything larger is a weight.
 LARGEST_KEPT_TENSOR = 64
 FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+DISCRETE = frozenset(
+    TensorProto.DataType.Value(name)
+    for name in ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+)
 INVENTED_DIMENSION = "unk__"  # what shape inference calls a dimension that it cannot tell
 Dimension = int | str | None
 
@@ -156,7 +160,7 @@ def _tensor_type(proto: TypeProto) -> TensorType:
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
     if dim.HasField("dim_value"):
-        return int(dim.dim_value)
+        return int(dim.dim_value) if dim.dim_value >= 0 else None  # some exporters write -1 for what is open
     name = str(dim.dim_param)
     return None if not name or name.startswith(INVENTED_DIMENSION) else name
 

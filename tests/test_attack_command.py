@@ -1,6 +1,7 @@
 """`onnx-jumprelu attack` as a user meets it."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import get_args
@@ -42,6 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: Path) -> Pa
     monkeypatch.chdir(tmp_path)
     Path("model.onnx").write_bytes((samples / "digits_cnn.onnx").read_bytes())
     Path("data.npz").write_bytes((samples / "digits.npz").read_bytes())
+    Path("other.onnx").write_bytes((samples / "digits_relu6.onnx").read_bytes())
+    os.mkfifo("pipe")
     return tmp_path
 
 
@@ -103,9 +106,56 @@ class TestResult:
         common = ["attack", "patched.onnx", "--data", "data.npz", "--eps", "0.1", "--n-examples", "60"]
         assert main(common) == 0
         blind = capsys.readouterr().out
-        assert re.search(r"Warning: \d+% of the gradients were 0 .* try --surrogate relu", blind)
+        assert re.search(r"Warning: \d+% of the gradients were 0 .* try other gradients", blind)
         assert main([*common, "--surrogate", "relu"]) == 0
         assert "Warning" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("attack", ["deepfool", "fab-t"])
+    def test_a_surrogate_does_not_stall_at_the_boundary(self, attack: str, capsys: Captured) -> None:
+        """Its gradients lead to where the model already is wrong or right by less than float32 can tell."""
+        patch_file("model.onnx", "patched.onnx", 0.5)
+        code = main(
+            ["attack", "patched.onnx", "--data", "data.npz", "--n-examples", "60", "--json", "-", "--attack", attack]
+            + ["--surrogate", "relu"]
+        )
+        assert code == 0
+        assert json.loads(capsys.readouterr().out)["robust_accuracy"] == 0
+
+    def test_normalization_counts(self, capsys: Captured) -> None:
+        plain = attacked(capsys, "--eps", "0.1")
+        shifted = attacked(capsys, "--eps", "0.1", "--mean", "0.5", "--std", "2")
+        assert plain["clean_accuracy"] != shifted["clean_accuracy"]
+
+    def test_restarts_and_queries_count(self, capsys: Captured) -> None:
+        runs = [attacked(capsys, "--eps", "0.05", "--restarts", number) for number in ("1", "3")]
+        assert runs[1]["n_gradients"] > 2 * runs[0]["n_gradients"]  # type: ignore[operator]
+        few, many = (attacked(capsys, "--attack", "square", "--eps", "0.02", "--queries", n) for n in ("10", "100"))
+        assert many["n_queries"] > 3 * few["n_queries"]  # type: ignore[operator]
+
+    def test_the_file_holds_what_the_result_says(self, capsys: Captured) -> None:
+        result = attacked(capsys, "--eps", "0.05", "-o", "adv.npz")
+        clean = load_data("data.npz").first(60)
+        with np.load("adv.npz") as arrays:
+            assert arrays["correct"].mean() == pytest.approx(result["clean_accuracy"])
+            assert 1 - arrays["success"].mean() == pytest.approx(result["robust_accuracy"])
+            fooled = arrays["correct"] & arrays["success"]
+            lengths = np.abs(arrays["x"].astype(np.float64) - clean.x).max(axis=(1, 2, 3))
+            assert 0 < fooled.sum() < 60
+            assert result["mean_perturbation"] == pytest.approx(lengths[fooled].mean())
+            assert result["max_perturbation"] == pytest.approx(lengths.max())
+            assert result["max_perturbation"] <= 0.05  # type: ignore[operator]
+
+    def test_nan_gradients_are_told(self, capsys: Captured) -> None:
+        model = parse(
+            """<ir_version: 8, opset_import: ["" : 18]>
+            net (float[N, 1, 8, 8] x) => (float[N, 64] y) { a = Flatten(x)  b = Log(a)  y = Neg(b) }"""
+        )
+        onnx.save(model, "model.onnx")
+        np.savez("data.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.zeros(4, int))
+        result = attacked(capsys, "--eps", "0.1", "--attack", "fgsm")
+        assert result["nan_gradients"] == result["n_gradients"] == 4
+        assert main(["attack", "model.onnx", "--data", "data.npz", "--eps", "0.1", "--attack", "fgsm"]) == 0
+        assert "Warning: 100% of the gradients were NaN or infinite" in capsys.readouterr().out
 
     def test_no_budget(self, capsys: Captured) -> None:
         result = attacked(capsys, "--attack", "deepfool", "--norm", "L2")
@@ -134,11 +184,11 @@ class TestMistakes:
         ("options", "message"),
         [
             ([], "pgd needs eps"),
-            (["--eps", "0"], "eps must be a finite number above 0"),
-            (["--eps", "-1"], "eps must be a finite number above 0"),
-            (["--eps", "nan"], "eps must be a finite number above 0"),
+            (["--eps", "0"], "eps must be a number above 0"),
+            (["--eps", "-1"], "eps must be a number above 0"),
+            (["--eps", "nan"], "eps must be a number above 0"),
             (["--eps", "0.1", "--attack", "magic"], "attack 'magic' is unknown; choose fgsm, pgd"),
-            (["--eps", "0.1", "--attack", "fgsm", "--steps", "3"], "attack fgsm has no setting 'n_iter'"),
+            (["--eps", "0.1", "--attack", "fgsm", "--steps", "3"], "attack fgsm takes no --steps"),
             (["--eps", "0.1", "--norm", "L7"], "Invalid value for '--norm'"),
             (["--eps", "0.1", "--surrogate", "x"], "Invalid value for '--surrogate'"),
             (["--eps", "0.1", "--bounds", "0", "0.5"], "x lies outside the bounds 0 to 0.5"),
@@ -151,6 +201,10 @@ class TestMistakes:
             (["--eps", "0.1", "--providers", "Nope"], "onnxruntime has no provider 'Nope' here"),
             (["--eps", "0.1", "-o", "model.onnx"], "model.onnx: is an input or an output of this command"),
             (["--eps", "0.1", "-o", "no/adv.npz"], "cannot be written"),
+            (["--eps", "0.1", "-o", "other.onnx"], "other.onnx: is there already and is no .npz file"),
+            (["--eps", "0.1", "-o", "pipe"], "pipe: is no regular file"),
+            (["--eps", "0.1", "--queries", "5"], "attack pgd takes no --queries"),
+            (["--eps", "8", "--bounds", "0", "255"], "uint8 pixels are divided by 255"),
             (["--eps", "0.1", "--json", "data.npz"], "data.npz: is an input or an output of this command"),
             (["--protocol", "paper"], "the paper's protocol has no attack 'pgd'; choose ifgsm"),
             (["--protocol", "paper", "--attack", "tr", "--eps", "1"], "fixes every setting; leave out eps"),

@@ -13,13 +13,14 @@ from typing import ClassVar, Protocol, final
 
 import numpy as np
 
-from onnx_jumprelu.arrays import Bools, Floats, Labels, rows
+from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import Norm, NormName, norm_named
 from onnx_jumprelu.errors import DataError, OptionError
 
+LARGEST_EPS = 1e12  # float32 can still square it
 # Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.
 LARGEST_ARRAY = 16_000_000
-LARGEST_PIECE = 512  # examples: enough to keep the model busy, few enough to see progress
+LARGEST_PIECE = 128  # examples: enough to keep the model busy, few enough to see progress
 
 
 class Classifier(Protocol):
@@ -68,7 +69,7 @@ class AttackResult:
         labels: True classes, of shape (N,).
         correct: Whether the model was right before the attack, of shape (N,).
         success: Whether the model is wrong on `x_adv`, of shape (N,).
-        perturbation: Length of `x_adv - x`, of shape (N,).
+        perturbation: Length of `x_adv - x`, float64, of shape (N,).
         zero_gradients: How often the model's gradient at an example was 0: steps that could not be made.
         nan_gradients: How often it was not finite; it then counts as 0 for the attack.
         n_gradients: How many gradients of single examples were asked for.
@@ -83,7 +84,7 @@ class AttackResult:
     labels: Labels
     correct: Bools
     success: Bools
-    perturbation: Floats
+    perturbation: Array
     zero_gradients: int
     nan_gradients: int
     n_gradients: int
@@ -207,8 +208,8 @@ class Attack(ABC):
             raise OptionError(f"{self.name} has no form for norm {self.norm}; choose {' or '.join(self.norms)}")
         if self.eps is None and self.needs_eps:
             raise OptionError(f"{self.name} needs eps, the largest perturbation")
-        if self.eps is not None and not 0 < self.eps < np.inf:
-            raise OptionError(f"eps must be a finite number above 0, not {self.eps:g}")
+        if self.eps is not None and not 0 < self.eps <= LARGEST_EPS:
+            raise OptionError(f"eps must be a number above 0, at most {LARGEST_EPS:g}, not {self.eps:g}")
 
     @abstractmethod
     def run(self, model: Probe, x: Floats, labels: Labels, rng: np.random.Generator) -> Floats:
@@ -254,7 +255,7 @@ class Attack(ABC):
             labels=labels,
             correct=correct,
             success=probe.wrong(x_adv, labels),
-            perturbation=self.metric.length(x_adv.astype(np.float64) - x).astype(np.float32),
+            perturbation=self.metric.length(x_adv.astype(np.float64) - x),
             zero_gradients=probe.zero_gradients,
             nan_gradients=probe.nan_gradients,
             n_gradients=probe.n_gradients,

@@ -12,6 +12,9 @@ from onnx_jumprelu.attacks.norms import Norm
 
 # A boundary farther away than this is none: the gradient is as good as 0, and a step to it would overflow float32.
 FARTHEST = 1e12
+# As a share of the largest number of an example. Where a boundary bends, ever shorter steps would come ever nearer to
+# it, until float32 can no longer tell them from none, and never cross it.
+SHORTEST_STEP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ def _nearest(model: Probe, x: Floats, classes: Labels, metric: Norm) -> Boundary
     distances = distance_to_zero(gaps.reshape(-1), flat, metric).reshape(gaps.shape)
     nearest, at = distances.argmin(axis=1), np.arange(len(x))
     return Boundary(logits, classes[at, nearest + 1], gaps[at, nearest], normals[at, nearest], distances[at, nearest])
+
+
+def beyond(gap: Floats, normal: Floats, x_adv: Floats, metric: Norm) -> Floats:
+    """Gaps of logits (N,) as seen from a little beyond the boundary, so that a step to where they are 0 crosses it."""
+    shortest = SHORTEST_STEP * np.abs(rows(x_adv)).max(axis=1, initial=0.0)
+    further: Floats = (gap - shortest * metric.dual_length(normal)).astype(np.float32)
+    return further
 
 
 def inner_product(a: Floats, b: Floats) -> Array:

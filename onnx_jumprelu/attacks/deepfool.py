@@ -11,7 +11,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
-from onnx_jumprelu.attacks.boundary import nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.boundary import beyond, nearest_boundary, ranked_classes
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.steps import at_least
 
@@ -59,7 +59,8 @@ class DeepFool(Attack):
             live = live[right]
             if not len(live):
                 break
-            gap, normal = np.nan_to_num(boundary.gap[right]), boundary.normal[right]
+            normal = boundary.normal[right]
+            gap = beyond(np.nan_to_num(boundary.gap[right]), normal, x_adv[live], self.metric)
             moved[live] += to_plane(x_adv[live], normal, -gap, model.bounds, self.norm)
             x_adv[live] = model.clip(x[live] + factor * moved[live])
         return x_adv

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe
-from onnx_jumprelu.attacks.boundary import inner_product, nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.boundary import beyond, inner_product, nearest_boundary, ranked_classes
 from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.steps import at_least
@@ -111,7 +111,7 @@ class FAB(Attack):
 
     def _step(self, model: Probe, x: Floats, x_adv: Floats, classes: Labels) -> Floats:
         gap, normal = self._plane(model, x_adv, classes)
-        gap = np.nan_to_num(gap)
+        gap = beyond(np.nan_to_num(gap), normal, x_adv, self.metric)
         step = to_plane(x_adv, normal, -gap, model.bounds, self.norm)
         step_from_x = to_plane(x, normal, -gap - inner_product(normal, x - x_adv), model.bounds, self.norm)
         here, there = self.metric.length(step), self.metric.length(step_from_x)

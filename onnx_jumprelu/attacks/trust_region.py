@@ -11,7 +11,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
-from onnx_jumprelu.attacks.boundary import distance_to_zero, nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.boundary import beyond, distance_to_zero, nearest_boundary, ranked_classes
 from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.steps import at_least
 from onnx_jumprelu.errors import OptionError
@@ -82,10 +82,10 @@ class TrustRegion(Attack):
             if not len(live):
                 break
             radius[live] = self._adapted(model, radius[live], gap - previous[live], expected[live])
-            distance = distance_to_zero(gap, normal, self.metric)
+            distance = distance_to_zero(beyond(gap, normal, x_adv[live], self.metric), normal, self.metric)
             travelled = self.metric.length(x_adv[live] - x[live])
-            beyond = (1 + self.overshoot) * distance + self.overshoot * travelled
-            length = np.where(np.isfinite(distance), np.minimum(beyond, radius[live]), 0)
+            wanted = (1 + self.overshoot) * distance + self.overshoot * travelled
+            length = np.where(np.isfinite(distance), np.minimum(wanted, radius[live]), 0)
             expected[live] = length * self.metric.dual_length(normal)
             previous[live] = gap
             step = per_example(length.astype(np.float32), x) * self.metric.direction(normal)

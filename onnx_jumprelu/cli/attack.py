@@ -38,7 +38,9 @@ def run(
     ] = "pgd",
     eps: Annotated[
         float | None,
-        typer.Option(help="Largest perturbation, in data space. `deepfool` and `trust-region` work without."),
+        typer.Option(
+            help="Largest perturbation, in data space. `fab`, `fab-t`, `deepfool` and `trust-region` work without."
+        ),
     ] = None,
     norm: Annotated[NormChoice | None, typer.Option(help="How perturbations are measured. [default: Linf]")] = None,
     surrogate: Annotated[
@@ -47,7 +49,9 @@ def run(
     ] = "exact",
     steps: Annotated[int | None, typer.Option(help="Steps per restart. [default: the attack's own]", min=1)] = None,
     restarts: Annotated[int | None, typer.Option(help="Restarts. [default: the attack's own]", min=1)] = None,
-    queries: Annotated[int | None, typer.Option(help="Queries per example, for `square`.", min=1)] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries per example, for `square` and `autoattack`.", min=1)
+    ] = None,
     protocol: Annotated[
         ProtocolChoice,
         typer.Option(help="`paper`: as JumpReLU's authors attacked: no budget, steps in normalized space."),
@@ -76,17 +80,24 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
-    from onnx_jumprelu.evaluation.attacking import Target, attack_data, chosen_attack
+    from onnx_jumprelu.evaluation.attacking import Target, attack_data, chosen_attack, settings_of
     from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.runtime import CPU
 
+    for option, value, setting in (
+        ("--steps", steps, "n_iter"),
+        ("--restarts", restarts, "n_restarts"),
+        ("--queries", queries, "n_queries"),
+    ):
+        if value is not None and protocol == "standard" and setting not in settings_of(attack):
+            raise typer.BadParameter(f"attack {attack} takes no {option}")
     settings = chosen_attack(
         attack, protocol=protocol, eps=eps, norm=norm, n_iter=steps, n_restarts=restarts, n_queries=queries
     )
     check_json(json, model, data, *([output] if output else []))
     if output is not None:
-        check_output(output, model, data)
+        check_output(output, ".npz", model, data)
     target = Target(
         model,
         bounds=bounds,

@@ -60,11 +60,16 @@ def check_json(json_target: str | None, *others: Path) -> None:
         check_text_target(str(json_target), others)
 
 
-def check_output(target: Path, *inputs: Path) -> None:
-    """Refuse, before any work, to write examples where they cannot be, or over a command's inputs."""
-    from onnx_jumprelu.atomic import check_target
+# What a file begins with that may be replaced by a new one of its kind.
+BEGINNINGS = {".npz": (b"PK",), "HTML": (b"<",), "XML": (b"<",), "Markdown": (b"#",), "CSV": (b"family",)}
 
-    check_target(target, inputs)
+
+def check_output(target: Path, what: str, *others: Path) -> None:
+    """Refuse, before any work, to write a result where it cannot be, or over anything but an older one of its kind."""
+    from onnx_jumprelu.atomic import check_replaceable, check_target
+
+    check_target(target, others)
+    check_replaceable(target, BEGINNINGS[what], what)
 
 
 def in_color() -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Floats
 from onnx_jumprelu.atomic import replacing
-from onnx_jumprelu.attacks import attack_named
+from onnx_jumprelu.attacks import ATTACKS, attack_named
 from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
@@ -67,12 +68,21 @@ class Target:
 
 @dataclass(frozen=True)
 class AttackRun:
-    """An attack's result, and its examples in data space, of shape (N, ...)."""
+    """An attack's result.
+
+    Attributes:
+        target: What was attacked.
+        protocol: How; under `paper` the result's lengths are in normalized space.
+        result: What came of it.
+        x_adv: Its examples in data space, of shape (N, ...).
+        n_jumprelus: How many JumpReLUs the model has.
+    """
 
     target: Target
     protocol: Protocol
     result: AttackResult
     x_adv: Floats
+    n_jumprelus: int
 
     def save(self, path: Path) -> None:
         """Write `x` (the examples after the attack), `y`, `correct` (before) and `success` to an `.npz` file.
@@ -83,6 +93,8 @@ class AttackRun:
         with replacing(path) as beside, beside.open("wb") as file:
             result = self.result
             np.savez_compressed(file, x=self.x_adv, y=result.labels, correct=result.correct, success=result.success)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def attack_data(
@@ -108,6 +120,7 @@ def attack_data(
         DataError: the data have no labels, or do not fit the model.
         GradientError: the model is no classifier with gradients.
     """
+    check_scale(data, target.bounds)
     labels, x, shift, scale = data.required_labels(), data.x, np.float32(0), np.float32(1)
     try:
         if protocol == "paper":
@@ -120,7 +133,28 @@ def attack_data(
     except DataError as error:
         raise DataError(f"{data.path}: {error}") from error
     x_adv = result.x_adv if protocol == "standard" else (result.x_adv * scale + shift).astype(np.float32)
-    return AttackRun(target, protocol, result, x_adv)
+    return AttackRun(target, protocol, result, x_adv, classifier.n_jumprelus)
+
+
+def check_scale(data: Data, bounds: tuple[float, float]) -> None:
+    """Refuse bounds such as 0 to 255 for pixels that were divided by 255: `eps` would be 255 times too large.
+
+    Raises:
+        DataError: see above.
+    """
+    if data.scaled and bounds[1] > 1:
+        raise DataError(
+            f"{data.path}: uint8 pixels are divided by 255 and lie between 0 and 1, not {bounds[0]:g} and "
+            f"{bounds[1]:g}; "
+            "leave out --bounds and give eps on that scale, or store the data as float32"
+        )
+
+
+def settings_of(name: str) -> list[str]:
+    """Names of an attack's settings. Raises OptionError where there is no such attack."""
+    if name not in ATTACKS:
+        raise OptionError(f"attack '{name}' is unknown; choose {', '.join(ATTACKS)}")
+    return [field.name for field in fields(ATTACKS[name])]
 
 
 def chosen_attack(

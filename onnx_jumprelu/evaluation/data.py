@@ -25,11 +25,13 @@ class Data:
         x: float32 of shape (N, ...); uint8 files are divided by 255.
         labels: int64 of shape (N,), None where the file has none.
         path: The file they came from.
+        scaled: Whether they were uint8 and divided by 255.
     """
 
     x: Floats
     labels: Labels | None
     path: Path
+    scaled: bool = False
 
     def first(self, count: int | None) -> Data:
         """The first `count` examples, all of them for None."""
@@ -66,7 +68,7 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
     scale = UINT8_MAX if x.dtype == np.uint8 else 1
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite
         floats = x.astype(np.float32) / np.float32(scale)
-    return Data(floats, None if labels is None else labels.astype(np.int64), Path(path))
+    return Data(floats, None if labels is None else labels.astype(np.int64), Path(path), scaled=x.dtype == np.uint8)
 
 
 def load_inputs(path: str | Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]] | None:

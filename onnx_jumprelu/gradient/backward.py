@@ -10,12 +10,12 @@ from onnx import NodeProto, TensorProto
 from onnx_jumprelu.errors import GradientError
 from onnx_jumprelu.gradient import activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops
 from onnx_jumprelu.gradient.control_flow import is_if, names_read, through_if
-from onnx_jumprelu.gradient.registry import Node, Rule, is_differentiable, label, rule_for
+from onnx_jumprelu.gradient.registry import RULES, Node, Rule, is_differentiable, label, rule_for
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.gradient.values import Emitter, Value, total
-from onnx_jumprelu.graph import Scope
+from onnx_jumprelu.graph import STANDARD_DOMAIN, Scope, domain_of
 from onnx_jumprelu.jumprelu import JumpReLU, find_jumprelus
-from onnx_jumprelu.tensor_types import FLOAT_TYPES, Dimension, TensorType
+from onnx_jumprelu.tensor_types import DISCRETE, Dimension, TensorType
 
 # Imported for the rules that they register.
 RULE_MODULES = (activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops)
@@ -57,12 +57,16 @@ def _reached(sources: Sequence[str], nodes: Sequence[NodeProto], types: Mapping[
     active = set(sources)
     for node in nodes:
         if is_differentiable(node) and active.intersection(names_read(node)):
-            active.update(
-                name
-                for name in node.output
-                if name and (types.get(name, TensorType()).elem_type or TensorProto.FLOAT) in FLOAT_TYPES
-            )
+            # What no rule knows stays active whatever its type, so that a gradient that comes back to it is an error:
+            # a quantized number is an integer, and yet it depends on the input.
+            known = node.op_type in RULES and domain_of(node.domain) == STANDARD_DOMAIN
+            active.update(name for name in node.output if name and not (known and _is_discrete(types.get(name))))
     return frozenset(active)
+
+
+def _is_discrete(known: TensorType | None) -> bool:
+    """Whether a tensor is known to hold integers or truth values."""
+    return known is not None and known.elem_type in DISCRETE
 
 
 class _Walk:
@@ -91,7 +95,7 @@ class _Walk:
         if all(g is None for g in gs):
             return
         site = self._sites.get(node.output[0])
-        if site is not None and gs[0] is not None and self._keeps_shape(site):
+        if site is not None and gs[0] is not None:
             self._add(site.x, self._at_site(site, gs[0]))
             return
         at = Node(node, self._scope, self._types, self._active, self._to, self._elem_type)
@@ -106,7 +110,7 @@ class _Walk:
             if cotangent is None:
                 raise at.error(f"input {index} depends on the model's input, and its rule has no derivative for it")
             if index in rule.broadcasts:
-                cotangent = _unbroadcast(rule, at, index, cotangent)  # noqa: PLW2901
+                cotangent = _unbroadcast_input(rule, at, index, cotangent)  # noqa: PLW2901
             self._add(node.input[index], cotangent)
 
     def _in_branch(
@@ -119,17 +123,14 @@ class _Walk:
     ) -> Mapping[str, Value | None]:
         return _Walk(scope, types, sources, self._surrogate, to).gradients(cotangents)
 
-    def _keeps_shape(self, site: JumpReLU) -> bool:
-        """Whether x was not broadcast against the jump, so that its cotangent is of its shape."""
-        before, after = (self._types.get(name, TensorType()).shape for name in (site.x, site.y))
-        if before is None or after is None:
-            return True
-        return len(before) == len(after) and not any(map(_was_one, before, after))
-
     def _at_site(self, site: JumpReLU, g: Value) -> Value:
         x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
         jump = Value(site.jump, g.elem_type, self._to) if isinstance(site.jump, str) else g.like(site.jump)
-        return SURROGATES[self._surrogate](x, y, jump, g)
+        cotangent = SURROGATES[self._surrogate](x, y, jump, g)
+        before, after = (self._types.get(name, TensorType()).shape for name in (site.x, site.y))
+        if before is None or after is None or isinstance(site.jump, float):
+            return cotangent
+        return _unbroadcast(x, cotangent, before, after)  # a jump per channel may be larger than x
 
     def _add(self, name: str, cotangent: Value) -> None:
         if name in self._active:
@@ -151,13 +152,18 @@ def _asked(rule: Rule, at: Node, gs: Sequence[Value | None]) -> Sequence[Value |
     return answer[: at.n_inputs]
 
 
-def _unbroadcast(rule: Rule, at: Node, index: int, g: Value) -> Value:
-    """A cotangent summed over the axes along which its input was repeated."""
+def _unbroadcast_input(rule: Rule, at: Node, index: int, g: Value) -> Value:
+    """A cotangent summed over the axes along which a node's input was repeated."""
     ranks = [at.rank(number) for number in range(at.n_inputs) if at.has(number)]
     if rule.core and min(ranks) < rule.core:
         return g  # a product with a vector: the rule has taken care of it
     given = at.shape(index)[: at.rank(index) - rule.core]
     whole = at.output_shape()[: len(at.output_shape()) - rule.core]
+    return _unbroadcast(at.x(index), g, given, whole, rule.core)
+
+
+def _unbroadcast(x: Value, g: Value, given: Sequence[Dimension], whole: Sequence[Dimension], core: int = 0) -> Value:
+    """A cotangent summed over the axes along which `x` was repeated; the last `core` axes are not among the shapes."""
     new = len(whole) - len(given)
     g = g.sum(list(range(new)), keepdims=False)
     repeated = [
@@ -167,10 +173,10 @@ def _unbroadcast(rule: Rule, at: Node, index: int, g: Value) -> Value:
         axis for axis, (small, large) in enumerate(zip(given, whole[new:], strict=True)) if _may_be_one(small, large)
     ]
     g = g.sum(repeated)
-    if unclear and at.opset >= 13:
-        return _sum_over_ones(at.x(index), g)
+    if unclear and g.to.opset >= 13:
+        return _sum_over_ones(x, g)
     for axis in unclear:
-        g = _sum_if_one(at.x(index), g, axis, len(given) + rule.core)
+        g = _sum_if_one(x, g, axis, len(given) + core)
     return g
 
 

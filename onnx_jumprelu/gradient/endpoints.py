@@ -69,6 +69,14 @@ def find_endpoints(model: ModelProto, input_name: str | None = None, output_name
         raise GradientError(
             f"output '{output}' has {told}; logits of shape (N, classes) are needed, with the classes fixed"
         )
+    if shape[0] == 1 and given.shape[0] != 1:
+        raise GradientError(
+            f"output '{output}' has a batch of 1 whatever the input's; logits of shape (N, classes) are needed"
+        )
+    if types.get(logits, given).elem_type not in (given.elem_type, None):
+        raise GradientError(
+            f"output '{output}' has another element type than input '{source}'; leave out the final Cast"
+        )
     if shape[1] < 2:
         raise GradientError(f"output '{output}' has {shape[1]} class; a classifier with at least 2 is needed")
     return Endpoints(source, given.shape, given.elem_type, logits, shape[1], len(shape) - 2, stripped)

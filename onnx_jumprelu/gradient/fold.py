@@ -65,9 +65,11 @@ class _Fold:
         if node.op_type not in COMPUTING or len(node.output) > 1 or self._is_large(node.output[0]):
             return None
         inputs: dict[str, Array] = {}
-        for name in filter(None, node.input):
+        for index, name in enumerate(node.input):
+            if not name:
+                continue
             value = self._input(name)
-            if value is None or (_is_open(value) and node.op_type not in MOVING):
+            if value is None or (_is_open(value) and not _moves(node, index)):
                 return None
             inputs[name] = value
         value = _run(node, inputs, main_opset(self._scope.model) or 0)
@@ -122,6 +124,11 @@ class _Fold:
         named = [None if isinstance(size, str) and size.startswith(INVENTED_DIMENSION) else size for size in sizes]
         self._scope.model.graph.value_info.append(helper.make_tensor_value_info(output, known.elem_type, named))
         return True
+
+
+def _moves(node: NodeProto, index: int) -> bool:
+    """Whether a node only moves the numbers of an input, not what decides: bounds, axes, indices."""
+    return node.op_type in MOVING and (index == 0 or node.op_type == "Concat")
 
 
 def _is_open(value: Array) -> bool:

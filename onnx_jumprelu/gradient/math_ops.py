@@ -31,8 +31,11 @@ def _div(at: Node, g: Value) -> Cotangents:
 @vjp("Pow", since=7, broadcasts=ALL)
 def _pow(at: Node, g: Value) -> Cotangents:
     base, exponent = at.x(0), at.x(1).cast(at.x(0).elem_type)
-    # Where the exponent is 0 the derivative is 0, though 0 * x ** -1 is NaN at x = 0.
-    towards_base = exponent.equals(0).where(0, g * exponent * base ** (exponent - 1))
+    slope = g * exponent * base ** (exponent - 1)
+    # 0 where the exponent is 0, though 0 * x ** -1 is NaN at x = 0; and 0 at x = 0 where the slope is infinite, as for
+    # Sqrt: behind a ReLU it would be multiplied by 0 and be NaN.
+    infinite = at.to.op("And", base.equals(0), exponent < 1)
+    towards_base = at.to.op("Or", exponent.equals(0), infinite).where(0, slope)
     if not at.is_active(1):
         return towards_base, None
     logarithm = (base > 0).where(base, 1).op("Log")

@@ -236,7 +236,9 @@ class Node:
     def _shape(self, name: str) -> Shape:
         shape = self.types.get(name, TensorType()).shape
         if shape is None:
-            raise self.error(f"rank of '{name}' cannot be inferred; run onnx's shape inference on the model first")
+            raise self.error(
+                f"rank of '{name}' cannot be inferred; run onnxruntime.tools.symbolic_shape_infer on the model first"
+            )
         return shape
 
 
@@ -258,7 +260,7 @@ def rule_for(node: NodeProto, opset: int) -> Rule:
         GradientError: there is none; the message says of what, and how to add one.
     """
     domain = domain_of(node.domain)
-    how = "add one with @vjp in onnx_jumprelu/gradient (see its README section), or replace the node"
+    how = "add one with @vjp in onnx_jumprelu/gradient (README, Development), or replace the node"
     if domain != STANDARD_DOMAIN:
         raise GradientError(f"{label(node)}: no gradient rule for {domain}::{node.op_type}; {how}")
     try:

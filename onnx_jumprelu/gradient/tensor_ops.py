@@ -11,6 +11,7 @@ from onnx import TensorProto
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.gradient.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.values import LAST, Value, total
+from onnx_jumprelu.tensor_types import FLOAT_TYPES, dtype_name
 
 INT32_MAX = int(np.iinfo(np.int32).max)
 
@@ -29,6 +30,8 @@ def _identity(at: Node, g: Value, *_: object) -> Value:
 
 @vjp("Cast", since=6)
 def _cast(at: Node, g: Value) -> Value:
+    if at.y().elem_type not in FLOAT_TYPES:
+        raise at.error(f"casts to {dtype_name(at.y().elem_type)}, which has no gradient rule")
     return g.cast(at.x().elem_type)
 
 
@@ -93,6 +96,8 @@ def _sum_of(sizes: Sequence[int | str | None]) -> int | None:
 
 @vjp("Split", since=2)
 def _split(at: Node, *gs: Value | None) -> Value:
+    if not all(at.proto.output):
+        raise at.error("an output without a name has no gradient rule; name it")
     parts = [at.to.full(at.y(index).shape(), 0.0, at.y().elem_type) if g is None else g for index, g in enumerate(gs)]
     return parts[0].op("Concat", *parts[1:], axis=at.integer("axis", 0))
 
