@@ -9,6 +9,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, inliner
 
 from onnx_jumprelu.errors import GradientError
+from onnx_jumprelu.gradient.declared import forget_doubtful_shapes
 from onnx_jumprelu.gradient.fold import fold_shapes
 from onnx_jumprelu.gradient.registry import label
 from onnx_jumprelu.graph import (
@@ -18,11 +19,9 @@ from onnx_jumprelu.graph import (
     domain_of,
     main_opset,
     newest_opset,
-    required_inputs,
     subgraphs_of,
     walk_scopes,
 )
-from onnx_jumprelu.tensor_types import TensorType, infer_types
 
 OLDEST_OPSET = 7
 # The first with Where, OneHot, Sign and MaxUnpool, which the rules use.
@@ -39,58 +38,13 @@ def prepared(model: ModelProto) -> ModelProto:
     if opset is None or not OLDEST_OPSET <= opset <= newest_opset():
         raise GradientError(f"the model has opset {opset}; opsets {OLDEST_OPSET} to {newest_opset()} are supported")
     result = inliner.inline_local_functions(model) if model.functions else copy.deepcopy(model)
-    _forget_doubtful_shapes(result)
+    forget_doubtful_shapes(result)
     _inline_ifs(result)
     while fold_shapes(result):  # which may fix the condition of an If, whose branch may hold the next to fold
         _inline_ifs(result)
     if opset < LOWEST_WORKING_OPSET:
         _raise_opset(result, opset, LOWEST_WORKING_OPSET)
     return result
-
-
-def _forget_doubtful_shapes(model: ModelProto) -> None:
-    """Leave of what the file says of shapes only what shape inference cannot find itself.
-
-    Exporters trace a model with one example and write down its sizes; a batch that was opened later contradicts them.
-    """
-    for value in model.graph.input:
-        for index, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.dim_value < 0 or (index == 0 and dim.HasField("dim_value") and dim.dim_value == 0):
-                dim.ClearField("dim_value")
-    declared = infer_types(model)["main"]
-    for scope in walk_scopes(model):
-        if isinstance(scope.proto, GraphProto):
-            del scope.proto.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    found = infer_types(model)["main"]
-    sources = [found.get(value.name, TensorType()).shape for value in required_inputs(model)]
-    batch_is_open = any(shape and not isinstance(shape[0], int) for shape in sources)
-    made = {name for node in model.graph.node for name in node.output if name}
-    results = {value.name for value in model.graph.output}
-    for name in sorted(made):
-        known = _completed(found.get(name, TensorType()), declared.get(name, TensorType()), open_batch=batch_is_open)
-        if known != found.get(name, TensorType()) and known.elem_type is not None and known.shape is not None:
-            info = helper.make_tensor_value_info(name, known.elem_type, list(known.shape))
-            if name not in results:
-                model.graph.value_info.append(info)
-            for value in model.graph.output:
-                if value.name == name:
-                    value.type.CopyFrom(info.type)
-
-
-def _completed(found: TensorType, declared: TensorType, *, open_batch: bool) -> TensorType:
-    """What was inferred, with the sizes that only the file tells; not that of the batch, where that is open."""
-    if declared.shape is None:
-        return found
-    inferred = found.shape if found.shape is not None else (None,) * len(declared.shape)
-    if len(inferred) != len(declared.shape):
-        return found
-    sizes = [
-        size if size is not None or (index == 0 and open_batch and isinstance(told, int)) else told
-        for index, (size, told) in enumerate(zip(inferred, declared.shape, strict=True))
-    ]
-    return TensorType(found.elem_type or declared.elem_type, tuple(sizes))
 
 
 def _inline_ifs(model: ModelProto) -> None:
