@@ -23,6 +23,12 @@ if TYPE_CHECKING:
         PatchError,
         ProvenanceError,
     )
+    from onnx_jumprelu.evaluation.attacking import Target
+    from onnx_jumprelu.evaluation.data import Data, load_data
+    from onnx_jumprelu.evaluation.tuned import Tuning
+    from onnx_jumprelu.evaluation.tuning import tune
+    from onnx_jumprelu.evaluation.validate import Question, evaluate
+    from onnx_jumprelu.evaluation.verdict import Verdict
     from onnx_jumprelu.gradient.build import build_gradient_model
     from onnx_jumprelu.rewrite.activations import ActivationSite
     from onnx_jumprelu.rewrite.files import (
@@ -52,6 +58,12 @@ _HOMES = {
         "PatchError",
         "ProvenanceError",
     ),
+    "evaluation.attacking": ("Target",),
+    "evaluation.data": ("Data", "load_data"),
+    "evaluation.tuned": ("Tuning",),
+    "evaluation.tuning": ("tune",),
+    "evaluation.validate": ("Question", "evaluate"),
+    "evaluation.verdict": ("Verdict",),
     "gradient.build": ("build_gradient_model",),
     "rewrite.activations": ("ActivationSite",),
     "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
@@ -68,6 +80,7 @@ __all__ = [
     "ActivationSite",
     "AttackResult",
     "Check",
+    "Data",
     "DataError",
     "FileOptions",
     "GradientError",
@@ -80,20 +93,27 @@ __all__ = [
     "PatchResult",
     "PatchedFile",
     "ProvenanceError",
+    "Question",
     "Recipe",
     "RevertedFile",
     "SiteJump",
     "SkippedSite",
+    "Target",
+    "Tuning",
+    "Verdict",
     "VerifyReport",
     "__version__",
     "attacks",
     "build_gradient_model",
+    "evaluate",
     "find_activations",
+    "load_data",
     "patch_file",
     "patch_files",
     "patch_model",
     "revert_file",
     "revert_model",
+    "tune",
     "verify",
 ]
 

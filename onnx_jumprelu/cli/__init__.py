@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from onnx_jumprelu.cli import attack, demo, inspect, patch, revert, verify
+from onnx_jumprelu.cli import attack, demo, inspect, patch, revert, tune, validate, verify
 from onnx_jumprelu.errors import JumpReLUError, VerificationError
 from onnx_jumprelu.version import __version__
 
@@ -47,7 +47,7 @@ def _program(
     del version  # its callback has done the work
 
 
-for command in (inspect, patch, revert, verify, attack, demo):
+for command in (inspect, patch, revert, verify, attack, tune, validate, demo):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 
 

@@ -61,7 +61,14 @@ def check_json(json_target: str | None, *others: Path) -> None:
 
 
 # What a file begins with that may be replaced by a new one of its kind.
-BEGINNINGS = {".npz": (b"PK",), "HTML": (b"<",), "XML": (b"<",), "Markdown": (b"#",), "CSV": (b"family",)}
+BEGINNINGS = {
+    ".npz": (b"PK",),
+    "JSON": (b"{", b"["),
+    "HTML": (b"<",),
+    "XML": (b"<",),
+    "Markdown": (b"#",),
+    "CSV": (b"family",),
+}
 
 
 def check_output(target: Path, what: str, *others: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from onnx_jumprelu.evaluation.attacking import AttackRun
+from onnx_jumprelu.evaluation.statistics import Share
+from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
+from onnx_jumprelu.report.words import finite
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.verification.verify import VerifyReport
@@ -65,6 +68,8 @@ def attack(run: AttackRun) -> Json:
         "eps": result.eps,
         "protocol": run.protocol,
         "surrogate": run.target.surrogate,
+        "n_jumprelus": run.n_jumprelus,
+        "space": "data" if run.protocol == "standard" else "normalized",
         "n_examples": len(result.labels),
         "clean_accuracy": result.clean_accuracy,
         "robust_accuracy": result.robust_accuracy,
@@ -84,4 +89,56 @@ def verification(report: VerifyReport) -> Json:
         "ok": report.ok,
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
         "notes": list(report.notes),
+    }
+
+
+def verdict(verdict: Verdict) -> Json:
+    """What `validate` found; None stands for what was not measured."""
+    clean = {model: verdict.clean_accuracy(model) for model in MODELS}
+    worst = {model: verdict.worst_case(model) for model in MODELS}
+    gain = verdict.gain
+    return {
+        "norm": verdict.norm,
+        "eps": finite(verdict.eps),
+        "n_examples": verdict.n_examples,
+        "clean_accuracy": _shares(clean),
+        "worst_case": {**_shares(worst), "gain": finite(gain.value), "ci95": _interval(gain)},
+        "gain_shown": verdict.gain_shown,
+        "naive": {model: finite(verdict.naive(model)) for model in MODELS},
+        "latency_ratio": finite(verdict.latency_ratio),
+        "attacks": [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "model": row.model,
+                "robust_accuracy": finite(row.robust_accuracy),
+                "zero_gradients": finite(row.zero_gradients),
+                "seconds": finite(row.seconds),
+            }
+            for row in verdict.rows
+        ],
+        "curve": [_curve_point(point) for point in verdict.curve],
+        "flags": [{"name": flag.name, "model": flag.model, "message": flag.message} for flag in verdict.flags],
+        "gates": [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in verdict.gates],
+        "complete": verdict.complete,
+        "about": dict(verdict.about),
+    }
+
+
+def _shares(shares: Mapping[ModelName, Share]) -> Json:
+    values: Json = {model: finite(share.value) for model, share in shares.items()}
+    return {**values, "intervals": {model: _interval(share) for model, share in shares.items()}}
+
+
+def _interval(share: Share) -> list[float | None]:
+    return [finite(share.low), finite(share.high)]
+
+
+def _curve_point(point: CurvePoint) -> Json:
+    return {
+        "eps": finite(point.eps),
+        "worst_case": {model: finite(value) for model, value in point.worst_case.items()},
+        "kinds": {
+            model: {kind: finite(value) for kind, value in kinds.items()} for model, kinds in point.kinds.items()
+        },
     }

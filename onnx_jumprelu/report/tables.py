@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onnx_jumprelu.attacks.base import AttackResult
 from onnx_jumprelu.evaluation.attacking import AttackRun
+from onnx_jumprelu.report.words import count, printable
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
@@ -25,10 +25,10 @@ INDENT = "  "
 def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = False) -> str:
     """The sites of a model, one row each."""
     patchable = sum(site.patchable for site in sites)
-    headline = f"{model}: {_count(len(sites), 'activation site')}, {patchable} patchable"
+    headline = f"{model}: {count(len(sites), 'activation site')}, {patchable} patchable"
     rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
-    return _lines(
-        headline, _table(("site", "scope", "form", "dtype", "shape", "status"), rows, color=color) if rows else ""
+    return joined(
+        headline, table(("site", "scope", "form", "dtype", "shape", "status"), rows, color=color) if rows else ""
     )
 
 
@@ -52,7 +52,7 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
     proof = "Verified before it was written." if verified else ""
-    return _lines(headline, _table(("site", "result"), rows, color=color), note, proof)
+    return joined(headline, table(("site", "result"), rows, color=color), note, proof)
 
 
 def _jump(site: SiteJump) -> str:
@@ -67,13 +67,13 @@ def patched_line(result: PatchedFile) -> str:
 
 def _patched(result: PatchedFile) -> str:
     skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-    return f"{_count(len(result.sites), 'site')} patched ({result.lowering}){skipped}"
+    return f"{count(len(result.sites), 'site')} patched ({result.lowering}){skipped}"
 
 
 def patched_summary(results: Sequence[PatchedFile]) -> str:
     """How many files of a batch went well."""
     failed = sum(result.error is not None for result in results)
-    return f"{_count(len(results) - failed, 'model')} patched, {failed} failed"
+    return f"{count(len(results) - failed, 'model')} patched, {failed} failed"
 
 
 def reverted_file(result: RevertedFile) -> str:
@@ -91,16 +91,16 @@ def verification(report: VerifyReport, *, color: bool = False) -> str:
     """The checks, one row each, and the notes."""
     rows = [("ok" if check.ok else "FAILED", check.name, check.detail) for check in report.checks]
     headline = "verified: the rewrite is right" if report.ok else "NOT verified"
-    return _lines(headline, _table(("", "check", "found"), rows, color=color), *report.notes)
+    return joined(headline, table(("", "check", "found"), rows, color=color), *report.notes)
 
 
 def attack(run: AttackRun, *, color: bool = False) -> str:
     """What an attack achieved, and what to think of it."""
     result, unit = run.result, "data space" if run.protocol == "standard" else "normalized space"
-    budget = "no budget" if result.eps is None else f"eps {result.eps:g} ({unit})"
+    budget = f"no budget ({unit})" if result.eps is None else f"eps {result.eps:g} ({unit})"
     headline = (
         f"{run.target.model}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
-        f"{_count(len(result.labels), 'example')}"
+        f"{count(len(result.labels), 'example')}"
     )
     rows = [
         ("clean accuracy", f"{result.clean_accuracy:.2%}"),
@@ -113,34 +113,42 @@ def attack(run: AttackRun, *, color: bool = False) -> str:
         ("model runs, in examples", str(result.n_queries)),
         ("time", f"{result.seconds:.2f} s"),
     ]
-    return _lines(headline, _table(("", "found"), rows, color=color), *_doubts(result, run.target.surrogate))
+    return joined(headline, table(("", "found"), rows, color=color), *_doubts(run))
 
 
-def _doubts(result: AttackResult, surrogate: str) -> Iterator[str]:
+def _doubts(run: AttackRun) -> Iterator[str]:
     """Why a robust accuracy may be better than the truth."""
-    if result.zero_gradients > MANY_ZEROS * max(1, result.n_gradients):
-        way_out = "try --surrogate relu, and " if surrogate == "exact" else "try "
+    result, asked = run.result, max(1, run.result.n_gradients)
+    hidden = run.n_jumprelus and run.target.surrogate == "exact" and result.n_gradients
+    others = "other gradients (--surrogate relu, smooth)" if hidden else "other losses (--attack apgd-dlr, apgd-t)"
+    for number, what in ((result.zero_gradients, "0"), (result.nan_gradients, "NaN or infinite")):
+        if number > MANY_ZEROS * asked:
+            yield (
+                f"Warning: {number / asked:.0%} of the gradients were {what} and led nowhere: what was not fooled may "
+                f"still be easy to fool; try {others}, and --attack square, which needs none."
+            )
+    if hidden:
         yield (
-            f"Warning: {result.zero_gradients / result.n_gradients:.0%} of the gradients were 0 and led nowhere: what "
-            f"was not fooled may still be easy to fool; {way_out}--attack square, which needs no gradients."
+            f"The model has {count(run.n_jumprelus, 'JumpReLU')}, and exact gradients do not see below a jump: run "
+            "this with --surrogate relu and with smooth too, and believe the lowest number."
         )
+    if not run.n_jumprelus and run.target.surrogate != "exact":
+        yield f"No JumpReLU was recognised in the model: gradient {run.target.surrogate} is the exact one here."
     yield "One attack gives an upper bound: the robust accuracy is at most this."
 
 
-def _table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool) -> str:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool) -> str:
+    """Aligned columns, one line per row, however long; a cell `FAILED` is red where there is color."""
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column)
+        grid.add_column(column)
     for row in rows:
-        table.add_row(*(Text(cell, style="red" if cell == "FAILED" else "") for cell in row))
+        grid.add_row(*(Text(printable(cell), style="red" if cell == "FAILED" else "") for cell in row))
     out = io.StringIO()
-    Console(file=out, width=WIDE, force_terminal=color).print(table)
+    Console(file=out, width=WIDE, force_terminal=color).print(grid)
     return "\n".join(INDENT + line.rstrip() for line in out.getvalue().splitlines())
 
 
-def _lines(*parts: str) -> str:
+def joined(*parts: str) -> str:
+    """Parts below each other, empty ones left out."""
     return "\n".join(part for part in parts if part)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,139 @@
+"""`onnx-jumprelu tune MODEL --data VAL.npz --max-drop 0.01`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnx_jumprelu.cli.attack import NormChoice
+from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, numbers, progress, show
+
+if TYPE_CHECKING:
+    from onnx_jumprelu.evaluation.tuning import TuneKeywords
+
+
+class FamilyChoice(str, Enum):
+    """A family of candidates; typer repeats no Literal."""
+
+    uniform = "uniform"
+    quantile = "quantile"
+    sites = "sites"
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="The classifier, not patched yet.", metavar="MODEL")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled validation data, never the test data: an `.npz` file with `x_val` and `y_val`, or else with "
+            "`x` (N, ...) and integer `y` (N,).",
+            metavar="FILE",
+        ),
+    ],
+    max_drop: Annotated[
+        float, typer.Option(help="Most clean accuracy that the jumps may cost: 0.01 is one point.", min=0, max=1)
+    ] = 0.01,
+    eps: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest perturbation, in data space. [default: the median of the smallest ones that DeepFool finds]"
+        ),
+    ] = None,
+    norm: Annotated[NormChoice, typer.Option(help="How perturbations are measured.")] = "Linf",
+    family: Annotated[
+        list[FamilyChoice] | None,
+        typer.Option(
+            help="Which candidates: one jump for all sites, one quantile of each site's own pre-activations, or a "
+            "search site by site; repeatable. [default: all]"
+        ),
+    ] = None,
+    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
+    bounds: Annotated[
+        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
+    ] = (0.0, 1.0),
+    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where it has several.")] = None,
+    output_name: Annotated[
+        str | None, typer.Option("--output", help="Which output is the logits. [default: first]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
+    trials: Annotated[int | None, typer.Option(help="Most candidates to try. [default: 90]", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output-file", "-o", help="Write the recipe there. [default: MODEL.recipe.json]"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every candidate to a CSV file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the trade-off as an SVG file (needs the extra `report`).")
+    ] = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Pick the jump of each site on validation data; writes a recipe for `patch --recipe`."""
+    from onnx_jumprelu.atomic import write_text
+    from onnx_jumprelu.evaluation.attacking import Target
+    from onnx_jumprelu.evaluation.tuning import TuneSettings, tune
+    from onnx_jumprelu.evaluation.validation import load_validation
+    from onnx_jumprelu.report import tuning_csv, tuning_json, tuning_table
+
+    given: TuneKeywords = {"max_drop": max_drop, "eps": eps, "norm": norm, "seed": seed}
+    if family:
+        given["families"] = [each.value for each in family]
+    if trials is not None:
+        given["n_trials"] = trials
+    n_steps = TuneSettings(**given).n_steps  # and a wrong setting is found before any file is read
+    recipe = output or model.with_suffix(".recipe.json")
+    _check_targets([model, data], recipe, csv, picture, json)
+    target = Target(
+        model,
+        bounds=bounds,
+        mean=numbers(mean, "--mean"),
+        std=numbers(std, "--std"),
+        input_name=input_name,
+        output_name=output_name,
+        threads=threads,
+    )
+    validation = load_validation(data).first(n_examples)
+    with progress("tuning", n_steps, quiet=quiet) as step:
+        found = tune(target, validation, on_done=step, **given)
+    texts = {} if csv is None else {csv: tuning_csv.table(found)}
+    if picture is not None:
+        from onnx_jumprelu.report import tuning_picture
+
+        texts[picture] = tuning_picture.picture(found)
+    for path, text in texts.items():
+        _write(path, text)
+    write_text(recipe, found.recipe.to_json())
+    told = tuning_table.tuning(found, str(recipe), color=in_color())
+    show(told, tuning_json.tuning(found, str(recipe)), json, quiet=quiet)
+
+
+def _check_targets(inputs: list[Path], recipe: Path, csv: Path | None, picture: Path | None, json: str | None) -> None:
+    """Refuse, before any work, results that cannot be written, or that would replace something else."""
+    from onnx_jumprelu.atomic import check_replaceable, check_target, check_text_target
+    from onnx_jumprelu.report import extra
+
+    others = [path for path in (recipe, csv, picture) if path is not None]
+    check_json(json, *inputs, *others)
+    check_text_target(recipe, [*inputs, *(path for path in others if path is not recipe)])
+    for path, beginning, kind in ((csv, b"family,", "CSV"), (picture, b"<", "SVG")):
+        if path is not None:
+            check_target(path, [*inputs, *(other for other in others if other is not path)])
+            check_replaceable(path, (beginning,), kind)
+    if picture is not None:
+        extra.require()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    from onnx_jumprelu.atomic import os_errors, replacing, write_flushed
+
+    with replacing(path) as staging, os_errors(path):
+        write_flushed(staging, [text.encode()])

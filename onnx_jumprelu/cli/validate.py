@@ -1,0 +1,168 @@
+"""`onnx-jumprelu validate ORIGINAL PATCHED --data D.npz --eps E`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnx_jumprelu.cli.attack import NormChoice
+from onnx_jumprelu.cli.common import (
+    JsonOption,
+    QuietOption,
+    check_json,
+    check_output,
+    in_color,
+    numbers,
+    progress,
+    show,
+)
+
+if TYPE_CHECKING:
+    from onnx_jumprelu.evaluation.attacking import Target
+    from onnx_jumprelu.evaluation.data import Data
+
+INTERRUPTED = 130  # as a shell says of Ctrl-C
+
+
+def run(
+    original: Annotated[Path, typer.Argument(help="The model before the patch.", metavar="ORIGINAL")],
+    patched: Annotated[Path, typer.Argument(help="The model after it.", metavar="PATCHED")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Labelled data that tuning never saw: an `.npz` file with `x` and `y`.", metavar="FILE"),
+    ],
+    eps: Annotated[float, typer.Option(help="Largest perturbation, in data space.")],
+    norm: Annotated[NormChoice, typer.Option(help="How perturbations are measured.")] = "Linf",
+    attacks: Annotated[
+        str,
+        typer.Option(
+            help="`standard`, `quick`, `paper` (the authors' table for jumps 0, 0.5, 1 and 1.5 in the original), or a "
+            "list such as `pgd,apgd-ce:relu,square`.",
+            metavar="SET|LIST",
+        ),
+    ] = "standard",
+    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
+    eps_grid: Annotated[
+        str | None,
+        typer.Option(help="Robust accuracy at these eps too, up to where the original has none left: 0.05,0.1,0.2."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
+    bounds: Annotated[
+        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
+    ] = (0.0, 1.0),
+    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where they have several.")] = None,
+    output_name: Annotated[
+        str | None, typer.Option("--output", help="Which output holds the logits. [default: the first]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    min_clean: Annotated[float | None, typer.Option(help="Gate: lowest clean accuracy of the patched model.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Gate: most clean accuracy that the patch may cost.")] = None,
+    min_robust: Annotated[float | None, typer.Option(help="Gate: lowest worst case of the patched model.")] = None,
+    min_gain: Annotated[
+        float | None, typer.Option(help="Gate: lowest gain; above 0, its interval must exclude 0 too.")
+    ] = None,
+    max_latency_ratio: Annotated[
+        float | None, typer.Option(help="Gate: highest latency of the patched model over the original's.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Gates from a TOML file with a table `[gates]`; options go before it.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the gates as JUnit XML, for CI systems.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the whole report as one HTML file (needs the extra `report`).")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where finished attacks are kept until the verdict is complete. [default: PATCHED.partial.json]"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the attacks that an earlier run finished.")
+    ] = False,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Attack both models in every way, and say what the patch costs, what it gives, and whether to trust that."""
+    from onnx_jumprelu.evaluation.attacking import Target
+    from onnx_jumprelu.evaluation.data import load_data
+    from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
+    from onnx_jumprelu.evaluation.partial import Partial
+    from onnx_jumprelu.evaluation.showcase import examples
+    from onnx_jumprelu.evaluation.validate import Question, about, evaluate, n_attacks
+    from onnx_jumprelu.report import as_json, extra, verdict_table
+    from onnx_jumprelu.report.files import write_reports
+    from onnx_jumprelu.rewrite.files import find_in_file
+
+    given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
+    gates = given if policy is None else read_policy(policy).overridden(given)
+    kept = state or patched.with_suffix(".partial.json")
+    if html is not None:
+        extra.require()  # before the work, not after it
+    inputs = [original, patched, data, *([policy] if policy else [])]
+    kinds = ((kept, "JSON"), (junit, "XML"), (markdown, "Markdown"), (html, "HTML"))
+    targets = [(path, kind) for path, kind in kinds if path is not None]
+    check_json(json, *inputs, *(path for path, _ in targets))
+    for path, kind in targets:
+        check_output(path, kind, *inputs, *(other for other, _ in targets if other is not path))
+    settings = Target(
+        original,
+        bounds=bounds,
+        mean=numbers(mean, "--mean"),
+        std=numbers(std, "--std"),
+        input_name=input_name,
+        output_name=output_name,
+        threads=threads,
+    )
+    if attacks == "paper":
+        _as_in_the_paper(settings, load_data(data).first(n_examples), seed, json, quiet=quiet)
+        return
+    question = Question(
+        settings,
+        replace(settings, model=patched),
+        load_data(data).first(n_examples),
+        eps=eps,
+        norm=norm,
+        attacks=attacks,
+        eps_grid=numbers(eps_grid, "--eps-grid") or (),
+        seed=seed,
+    )
+    partial = Partial(kept, about(question), resume=resume)
+    with progress("validating", n_attacks(question), quiet=quiet) as step:
+        verdict = evaluate(question, partial=partial, on_done=step)
+    command = shlex.join(["onnx-jumprelu", *sys.argv[1:]])
+    verdict = replace(verdict, gates=checked_gates(verdict, gates), about={**verdict.about, "command": command})
+    shown = examples(question) if html is not None and verdict.complete else []
+    jumps = {site.name: site.jump for site in find_in_file(patched) if site.jump is not None}
+    write_reports(verdict, junit=junit, markdown=markdown, html=html, examples=shown, jumps=jumps or None)
+    show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), json, quiet=quiet)
+    if not verdict.complete:
+        typer.echo(
+            f"interrupted: {len(partial)} attacks are kept in {kept}; the same command with --resume goes on", err=True
+        )
+        raise typer.Exit(INTERRUPTED)
+    partial.remove()
+    if not all(gate.ok for gate in verdict.gates):
+        failed = "; ".join(f"{gate.name}: {gate.detail}" for gate in verdict.gates if not gate.ok)
+        typer.echo(f"gates failed: {failed}", err=True)
+        raise typer.Exit(1)
+
+
+def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, *, quiet: bool) -> None:
+    from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
+    from onnx_jumprelu.evaluation.paper_table import JUMPS, paper_table
+    from onnx_jumprelu.report import paper
+
+    with progress("repeating the paper", len(JUMPS) * len(PAPER_ATTACKS), quiet=quiet) as step:
+        rows = paper_table(original, data, seed=seed, on_done=step)
+    show(paper.text(rows, color=in_color()), paper.content(rows), json, quiet=quiet)

@@ -1,0 +1,123 @@
+"""One model at many jumps: patched once, with each jump as an overridable input, and run in the same sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+from onnx.external_data_helper import load_external_data_for_model
+
+from onnx_jumprelu.arrays import Bools, Floats, Labels
+from onnx_jumprelu.attacks.base import is_wrong
+from onnx_jumprelu.classifier import OnnxClassifier
+from onnx_jumprelu.errors import JumpReLUError, PatchError
+from onnx_jumprelu.evaluation.attacking import Target
+from onnx_jumprelu.evaluation.preactivations import PreActivations, measure, observable
+from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
+from onnx_jumprelu.model_io import load
+from onnx_jumprelu.rewrite.activations import ActivationSite
+from onnx_jumprelu.rewrite.patch import find_activations, patch_model
+from onnx_jumprelu.rewrite.plan import SkippedSite
+from onnx_jumprelu.rewrite.provenance import is_patched
+from onnx_jumprelu.rewrite.recipe import Recipe
+
+Jumps = tuple[float, ...]  # one per site, in the order of the graph
+
+
+class Sweep:
+    """A model whose jumps can be set at every call.
+
+    Attributes:
+        sites: Names of the sites that have a jump, from the input side on.
+        skipped: The sites that stay as they are, and why.
+    """
+
+    def __init__(self, target: Target) -> None:
+        """Open a model that is not patched yet.
+
+        Raises:
+            PatchError: it is patched already, or none of its sites can be given a jump from outside.
+            GradientError, ModelFileError, DataError, OptionError, RunError: see `OnnxClassifier`.
+        """
+        self._target = target
+        self._original = _whole(target.model)
+        with _naming(target.model):
+            found = find_activations(self._original)
+            if not found:
+                raise PatchError("has no activation that JumpReLU could replace; there is nothing to tune")
+            names = [site.name for site in found if observable(site) is None]
+            if not names:
+                raise PatchError(f"none of its activations can be tuned; '{found[0].name}': {observable(found[0])}")
+            result = patch_model(self._original, recipe=Recipe(0.0), include=names, jump_input=True)
+        reasons = {site.name: observable(site) for site in found}
+        self.skipped = tuple(SkippedSite(site.name, reasons[site.name] or site.reason) for site in result.skipped)
+        self.sites = tuple(site.name for site in result.sites)
+        by_name: dict[str, ActivationSite] = {site.name: site for site in found}
+        self._found = [by_name[name] for name in self.sites]
+        self._inputs = [str(site.jump_input) for site in result.sites]
+        with _naming(target.model):
+            self._classifier = OnnxClassifier(
+                result.model,
+                bounds=target.bounds,
+                mean=target.mean,
+                std=target.std,
+                input_name=target.input_name,
+                output_name=target.output_name,
+                providers=target.providers,
+                threads=target.threads,
+            )
+        # Both derivatives keep their sessions for the whole sweep.
+        self._with = {name: self._classifier.with_surrogate(name) for name in ("exact", "relu")}
+
+    @property
+    def zero(self) -> Jumps:
+        """Jump 0 everywhere: the original."""
+        return (0.0,) * len(self.sites)
+
+    def at(self, jumps: Jumps, surrogate: str = "exact") -> OnnxClassifier:
+        """The classifier with these jumps, in the same sessions."""
+        return self._with[surrogate].with_inputs(**dict(zip(self._inputs, jumps, strict=True)))
+
+    def correct(self, jumps: Jumps, x: Floats, labels: Labels) -> Bools:
+        """Whether the model with these jumps is right, of shape (N,)."""
+        return ~is_wrong(self.at(jumps).logits(x), labels)
+
+    def preactivations(self, x: Floats, rng: np.random.Generator) -> list[PreActivations]:
+        """The positive pre-activations of each site in the original model, for inputs (N, ...) in data space."""
+        target = self._target
+        with _naming(target.model):
+            return measure(
+                self._original,
+                self._found,
+                x,
+                rng=rng,
+                mean=target.mean,
+                std=target.std,
+                input_name=target.input_name,
+            )
+
+
+def _whole(path: Path) -> ModelProto:
+    """A model with its weights in memory, at an IR version that has overridable inputs. Raises PatchError."""
+    file = load(path)
+    if is_patched(file.model):
+        raise PatchError(f"{path}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
+    model = copy.deepcopy(file.model)
+    if file.external_data:
+        load_external_data_for_model(model, str(path.resolve().parent))
+    # Only here, in memory: a newer IR version changes no node's meaning, and nothing of this model is written.
+    model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
+    return model
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what went wrong with its model."""
+    try:
+        yield
+    except JumpReLUError as error:
+        raise type(error)(f"{path}: {error}") from error

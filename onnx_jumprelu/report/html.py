@@ -1,0 +1,213 @@
+"""A verdict as one HTML file that needs nothing else: no script, no request, pictures within."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.evaluation.gallery import Example, is_image
+from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.report import contents, drawing, extra, pictures, words
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+TEMPLATE = "verdict.html.j2"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says to an example before and after an attack."""
+
+    model: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """An example of the gallery; pictures as data URIs."""
+
+    title: str
+    clean: str
+    perturbation: str
+    perturbed: str
+    largest: str
+    answers: list[Answer]
+
+
+def render(
+    verdict: Verdict,
+    examples: Sequence[Example] = (),
+    front: Sequence[TrialPoint] = (),
+    jumps: Mapping[str, float] | None = None,
+) -> str:
+    """The whole document.
+
+    Args:
+        verdict: What was found.
+        examples: For the gallery; those that are no images are left out.
+        front: What tuning tried.
+        jumps: The jump of each site of the patched model.
+
+    Raises:
+        OptionError: the extra `report` is not installed.
+    """
+    extra.require()
+    import jinja2  # noqa: PLC0415 - an extra, loaded when it is needed
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    document = environment.from_string(source).render(
+        verdict=verdict,
+        words=words,
+        kind_names=list(contents.KINDS),
+        head=words.headline(verdict),
+        summary=[(row.what, row.original, row.patched) for row in contents.summary(verdict)],
+        attacks=[_attack(row) for row in contents.matrix(verdict.rows)],
+        kinds=[(row.kind, row.original, row.patched, row.meaning) for row in contents.by_kind(verdict)],
+        **_curve_table(verdict.curve),
+        trials=[_trial(point) for point in front],
+        figures=list(_figures(verdict)),
+        tuning=list(_tuning(front)),
+        front=front,
+        jumps=jumps or {},
+        largest_jump=max((jumps or {}).values(), default=0.0) or 1.0,
+        cards=[_card(example) for example in examples if is_image(example.clean.shape)],
+        about={name: value for name, value in verdict.about.items() if name != "command"},
+        command=verdict.about.get("command", ""),
+    )
+    return words.printable(document)
+
+
+def _attack(row: contents.MatrixRow) -> tuple[str, ...]:
+    robust = [None if side is None else side.robust_accuracy for side in (row.original, row.patched)]
+    shares = [words.percent(value) for value in robust]
+    return row.name, row.kind, *shares, contents.zero_gradients(row), f"{contents.seconds(row):.1f} s"
+
+
+def _trial(point: TrialPoint) -> tuple[str, ...]:
+    jumps = ", ".join(f"{site} {jump:g}" for site, jump in point.jumps.items())
+    shares = words.percent(point.clean_accuracy), words.percent(point.worst_case)
+    return point.family, *shares, "chosen" if point.chosen else "", jumps
+
+
+def _curve_table(curve: Sequence[CurvePoint]) -> dict[str, list[Any]]:
+    """One row per eps: the worst case of both models, then each kind of attack on each."""
+    kinds = [(model, kind) for model in MODELS for kind in contents.kinds_on(curve, model)]
+    rows = []
+    for point in curve:
+        by_kind = [words.percent(point.kinds.get(model, {}).get(kind)) for model, kind in kinds]
+        rows.append((f"{point.eps:g}", *contents.worst_cases(point), *by_kind))
+    named = [f"{kind}, {model}" for model, kind in kinds]
+    return {"curve_columns": ["eps", "worst case, original", "worst case, patched", *named], "curve_rows": rows}
+
+
+def _figures(verdict: Verdict) -> Iterator[Figure]:
+    clean, worst = [[f"{share(m).value:.1%}" for m in MODELS] for share in (verdict.clean_accuracy, verdict.worst_case)]
+    yield Figure(
+        _inline(
+            pictures.accuracies(verdict),
+            f"Bar chart. Clean accuracy: original {clean[0]}, patched {clean[1]}. "
+            f"Worst case under attack: original {worst[0]}, patched {worst[1]}.",
+        ),
+        f"Without an attack (clean), under PGD with exact gradients alone (naive claim), and under all attacks (worst "
+        f"case) at eps {verdict.eps:g}. Whiskers: 95% intervals.",
+    )
+    if verdict.curve:
+        yield Figure(
+            _inline(pictures.curve(verdict.curve), f"Line chart. {_ends(verdict.curve)}"),
+            "Worst case over all attacks, against the size of the perturbation.",
+        )
+    if any(point.kinds.get("patched") for point in verdict.curve):
+        yield Figure(
+            _inline(
+                pictures.kinds(verdict.curve),
+                "Line chart of what the patched model withstands of each kind of attack; the numbers are in the table.",
+            ),
+            "The patched model, one kind of attack at a time. The lowest line at each eps bounds the worst case.",
+        )
+
+
+def _ends(curve: Sequence[CurvePoint]) -> str:
+    first, last = curve[0], curve[-1]
+    return " ".join(
+        f"Worst case of the {model} model: {words.percent(first.worst_case.get(model))} at eps {first.eps:g}, "
+        f"{words.percent(last.worst_case.get(model))} at eps {last.eps:g}."
+        for model in MODELS
+    )
+
+
+def _tuning(front: Sequence[TrialPoint]) -> Iterator[Figure]:
+    if not front:
+        return
+    sweep = pictures.uniform(front)
+    if len(sweep) > 1:
+        yield Figure(
+            _inline(
+                pictures.jump_sweep(sweep),
+                "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
+            ),
+            "Every site with the same jump, on the validation split.",
+        )
+    yield Figure(
+        _inline(
+            pictures.front(front),
+            f"Scatter chart of worst case against clean accuracy for {words.count(len(front), 'choice')} of jumps; "
+            "the numbers are in the table.",
+        ),
+        "Every choice of jumps that was tried, on the validation split. Up and to the right is better.",
+    )
+
+
+def _inline(svg: str, label: str) -> Markup:
+    """A picture as part of an HTML document: without the frame of a file, in the colors of the page."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
+
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', text)
+    opening = Markup('<svg role="img" aria-label="{}" {}>').format(label, Markup(box[0] if box else ""))  # noqa: S704
+    text = opening + Markup(text[text.index(">") + 1 :].replace("xlink:href", "href"))  # noqa: S704 - our own drawing
+    for name, color in drawing.COLORS.items():
+        text = text.replace(color, f"var(--{name})")
+    return text
+
+
+def _card(example: Example) -> Card:
+    answers = [
+        Answer(model, _answer(before, example.label), _answer(after, example.label))
+        for model, (before, after) in example.predictions.items()
+    ]
+    by = f", {example.attack}" if example.attack else ""
+    return Card(
+        title=f"Example {example.index}, class {example.label}{by}",
+        clean=_png(pictures.image(example.clean, example.bounds)),
+        perturbation=_png(pictures.perturbation(example.clean, example.perturbed)),
+        perturbed=_png(pictures.image(example.perturbed, example.bounds)),
+        largest=f"{abs(example.perturbed - example.clean).max():.3g}",
+        answers=answers,
+    )
+
+
+def _answer(predicted: int, label: int) -> str:
+    return f"{predicted} ({'right' if predicted == label else 'wrong'})"
+
+
+def _png(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -1,0 +1,103 @@
+"""A verdict as Markdown, short enough for a comment on a pull request; the details fold away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from onnx_jumprelu.evaluation.verdict import Row, Verdict
+from onnx_jumprelu.report import contents, words
+
+# What Markdown takes for more than a character in the middle of a line or of a table.
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict in words, the main numbers, flags and gates; attacks, curve and origin fold away."""
+    return "\n\n".join(part for part in _parts(verdict) if part) + "\n"
+
+
+def _parts(verdict: Verdict) -> Iterator[str]:
+    head = words.headline(verdict)
+    yield f"### {head.title}"
+    yield f"**{_text(head.title)}:** {_text(head.sentence)} {_text(words.cost(verdict))}"
+    yield _text(words.naive(verdict))
+    yield _bold(words.missing(verdict))
+    yield _summary(verdict)
+    yield _gates(verdict)
+    yield _flags(verdict)
+    attacks = _kinds(verdict) + "\n\n" + _attacks(verdict)
+    yield _folded(f"Attacks ({words.setting(verdict)})", attacks) if verdict.rows else ""
+    yield _folded("Robust accuracy against eps", _curve(verdict)) if verdict.curve else ""
+    yield _folded("How to repeat it", _about(verdict)) if verdict.about else ""
+
+
+def _summary(verdict: Verdict) -> str:
+    rows = [(_text(row.what), _text(row.original), _text(row.patched)) for row in contents.summary(verdict)]
+    return _table(("", "original", "patched"), rows)
+
+
+def _gates(verdict: Verdict) -> str:
+    rows = [(words.passed(gate), _text(gate.name), _text(gate.detail)) for gate in verdict.gates]
+    return f"**Gates.** {_text(words.gates(verdict))}" + ("\n\n" + _table(("", "gate", "found"), rows) if rows else "")
+
+
+def _flags(verdict: Verdict) -> str:
+    lines = [f"* **{_text(flag.name)}** ({_text(flag.model)}): {_text(flag.message)}" for flag in verdict.flags]
+    return f"**Flags.** {_text(words.flags(verdict))}" + ("\n\n" + "\n".join(lines) if lines else "")
+
+
+def _kinds(verdict: Verdict) -> str:
+    rows = [(row.kind, row.original, row.patched, _text(row.meaning)) for row in contents.by_kind(verdict)]
+    return _table(("kind", "original", "patched", "what it knows"), rows)
+
+
+def _attacks(verdict: Verdict) -> str:
+    rows = [
+        (_text(row.name), row.kind, _robust(row.original), _robust(row.patched), _text(contents.zero_gradients(row)))
+        for row in contents.matrix(verdict.rows)
+    ]
+    return _table(("attack", "kind", "original", "patched", "zero gradients"), rows)
+
+
+def _robust(row: Row | None) -> str:
+    return _text(words.NOTHING if row is None else words.percent(row.robust_accuracy))
+
+
+def _curve(verdict: Verdict) -> str:
+    rows = [(f"{point.eps:g}", *map(_text, contents.worst_cases(point))) for point in verdict.curve]
+    return _table(("eps", "original", "patched"), rows)
+
+
+def _about(verdict: Verdict) -> str:
+    return _table(("", "value"), [(_text(name), _code(value)) for name, value in verdict.about.items()])
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details>\n<summary>{_entities(title)}</summary>\n\n{content}\n\n</details>"
+
+
+def _bold(text: str) -> str:
+    return f"**{_text(text)}**" if text else ""
+
+
+def _text(text: str) -> str:
+    """Text that stands for itself, on one line, also within a table."""
+    return _SPECIAL.sub(r"\\\1", _entities(words.one_line(text)))
+
+
+def _code(text: str) -> str:
+    """Text as code, fenced by more backticks than it has in a row; a table needs its bars escaped even there."""
+    line = words.one_line(text).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
+
+
+def _entities(text: str) -> str:
+    return "".join(_ENTITIES.get(character, character) for character in words.printable(text))

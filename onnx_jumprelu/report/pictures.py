@@ -1,0 +1,163 @@
+"""The pictures of a verdict and of tuning as SVG text, and inputs as PNG files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnx_jumprelu.arrays import Array, Floats
+from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.evaluation.statistics import Share
+from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
+from onnx_jumprelu.report import contents, extra, words
+from onnx_jumprelu.report.drawing import COLORS, FONT_SIZE, shares_on, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS: dict[ModelName, str] = {"original": "o", "patched": "s"}
+DASHES: dict[ModelName, str] = {"original": "--", "patched": "-"}
+KIND_COLORS = ("patched", "original", "third", "fourth", "muted")
+KIND_MARKERS = "s^Dvo"
+IMAGE_LEVELS = 255
+NO_METADATA: Any = {"Software": None}  # no version: the same bytes each time
+
+
+def accuracies(verdict: Verdict) -> str:
+    """Clean accuracy, what naive evaluation claims, and the worst case, of both models, with their intervals."""
+
+    def draw(axes: Axes) -> None:
+        groups = ["clean", "naive claim", "worst case"]
+        for offset, model in zip((-0.19, 0.19), MODELS, strict=True):
+            shares = (verdict.clean_accuracy(model), verdict.naive(model), verdict.worst_case(model))
+            for place, share in enumerate(shares):
+                _bar(axes, place + offset, share, model, label=model if place == 0 else None)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylim(0, 1.12)
+        shares_on(axes.yaxis)
+        axes.grid(visible=False, axis="x")
+
+    return svg("accuracies", draw)
+
+
+def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName, label: str | None) -> None:
+    value = share.value if isinstance(share, Share) else words.finite(share)
+    axes.bar(place, value or 0.0, 0.34, color=COLORS[model], label=label)
+    top = value or 0.0
+    if isinstance(share, Share):
+        around = [[share.value - share.low], [share.high - share.value]]
+        axes.errorbar(place, share.value, yerr=np.abs(around), color=COLORS["ink"], capsize=2.5, linewidth=1)
+        top = share.high
+    text = words.NOTHING if value is None else f"{value:.1%}"
+    axes.annotate(text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=FONT_SIZE - 1)
+
+
+def curve(points: Sequence[CurvePoint]) -> str:
+    """Worst case of both models against eps."""
+
+    def draw(axes: Axes) -> None:
+        for model in MODELS:
+            x, y = [point.eps for point in points], [point.worst_case[model] for point in points]
+            axes.plot(x, y, color=COLORS[model], linestyle=DASHES[model], marker=MARKERS[model], label=model)
+        axes.set_xlabel("eps")
+        axes.set_ylabel("worst case")
+        axes.set_ylim(-0.02, 1.02)
+        shares_on(axes.yaxis)
+
+    return svg("curve", draw)
+
+
+def kinds(points: Sequence[CurvePoint], model: ModelName = "patched") -> str:
+    """What one model withstands of each kind of attack, against eps."""
+
+    def draw(axes: Axes) -> None:
+        for place, name in enumerate(contents.kinds_on(points, model)):
+            known = [point for point in points if name in point.kinds.get(model, {})]
+            x, y = [point.eps for point in known], [point.kinds[model][name] for point in known]
+            color = COLORS[KIND_COLORS[place % len(KIND_COLORS)]]
+            marker = KIND_MARKERS[place % len(KIND_MARKERS)]
+            axes.plot(x, y, color=color, marker=marker, label=name, linewidth=1)
+        axes.set_xlabel("eps")
+        axes.set_ylabel(f"robust accuracy, {model}")
+        axes.set_ylim(-0.02, 1.02)
+        shares_on(axes.yaxis)
+
+    return svg("kinds", draw)
+
+
+def front(points: Sequence[TrialPoint]) -> str:
+    """Worst case against clean accuracy, one mark per choice of jumps; the chosen one is circled."""
+
+    def draw(axes: Axes) -> None:
+        for place, family in enumerate(dict.fromkeys(point.family for point in points)):
+            clean, worst = _places([point for point in points if point.family == family])
+            color = COLORS[KIND_COLORS[place % len(KIND_COLORS)]]
+            marker = KIND_MARKERS[place % len(KIND_MARKERS)]
+            axes.scatter(clean, worst, s=18, color=color, marker=marker, label=words.one_line(family))
+        clean, worst = _places([point for point in points if point.chosen])
+        if clean:
+            ring = COLORS["ink"]
+            axes.scatter(clean, worst, s=110, facecolors="none", edgecolors=ring, linewidths=1.5, label="chosen")
+        axes.set_xlabel("clean accuracy (validation)")
+        axes.set_ylabel("worst case (validation)")
+        axes.margins(0.1)
+        shares_on(axes.xaxis, axes.yaxis)
+
+    return svg("front", draw)
+
+
+def _places(points: Sequence[TrialPoint]) -> tuple[list[float], list[float]]:
+    return [point.clean_accuracy for point in points], [point.worst_case for point in points]
+
+
+def uniform(points: Sequence[TrialPoint]) -> list[TrialPoint]:
+    """Those of the points that give every site the same jump, by rising jump, each jump once."""
+    same = {next(iter(point.jumps.values())): point for point in points if len(set(point.jumps.values())) == 1}
+    return [same[jump] for jump in sorted(same)]
+
+
+def jump_sweep(points: Sequence[TrialPoint]) -> str:
+    """Clean accuracy and worst case against the jump, where all sites have the same one."""
+
+    def draw(axes: Axes) -> None:
+        jumps = [next(iter(point.jumps.values())) for point in points]
+        clean, worst = _places(points)
+        axes.plot(jumps, clean, color=COLORS["original"], linestyle="--", marker="o", label="clean accuracy")
+        axes.plot(jumps, worst, color=COLORS["patched"], marker="s", label="worst case")
+        axes.set_xlabel("jump, the same at every site")
+        axes.set_ylabel("accuracy (validation)")
+        axes.set_ylim(-0.02, 1.02)
+        shares_on(axes.yaxis)
+
+    return svg("jump_sweep", draw)
+
+
+def image(x: Floats, bounds: tuple[float, float]) -> bytes:
+    """An input (C, H, W) as a PNG file, `bounds` being black and white.
+
+    Raises:
+        OptionError: the extra `report` is not installed.
+    """
+    extra.require()
+    from matplotlib.image import imsave  # noqa: PLC0415 - an extra, loaded when it is needed
+
+    low, high = bounds
+    levels = np.clip(np.nan_to_num((x - low) / (high - low)), 0, 1) * IMAGE_LEVELS
+    out = io.BytesIO()
+    imsave(out, _rgb(np.rint(levels).astype(np.uint8)), format="png", metadata=NO_METADATA)
+    return out.getvalue()
+
+
+def _rgb(levels: Array) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
+
+
+def perturbation(clean: Floats, perturbed: Floats) -> bytes:
+    """The difference of two inputs (C, H, W) as a PNG file: gray where nothing changed, else stretched to be seen."""
+    difference = perturbed - clean
+    size = float(np.abs(difference).max()) or 1.0
+    return image(difference, (-size, size))

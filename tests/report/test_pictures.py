@@ -1,0 +1,138 @@
+"""Pictures: SVG that parses, says what it shows, and is the same each time."""
+
+import io
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.report import drawing, pictures
+from tests.report.verdicts import BARE, CURVE, FRONT, GAIN, HOSTILE, HOSTILE_VERDICT, example
+
+matplotlib = pytest.importorskip("matplotlib")
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE_FRONT = [TrialPoint({"a": jump, "模型": jump}, 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)]
+DRAWINGS: dict[str, Callable[[], str]] = {
+    "accuracies": lambda: pictures.accuracies(GAIN),
+    "accuracies without an attack": lambda: pictures.accuracies(BARE),
+    "accuracies, hostile": lambda: pictures.accuracies(HOSTILE_VERDICT),
+    "curve": lambda: pictures.curve(CURVE),
+    "curve of one point": lambda: pictures.curve(CURVE[:1]),
+    "kinds": lambda: pictures.kinds(CURVE),
+    "front": lambda: pictures.front(FRONT),
+    "front, nothing chosen": lambda: pictures.front(FRONT[:2]),
+    "front, hostile": lambda: pictures.front(HOSTILE_FRONT),
+    "jump_sweep": lambda: pictures.jump_sweep(pictures.uniform(FRONT)),
+}
+
+
+def texts(svg: str) -> list[str]:
+    """The words of a picture; fails where it is no XML."""
+    root = ET.fromstring(svg.encode())  # noqa: S314 - our own output
+    assert root.tag == SVG + "svg"
+    return ["".join(element.itertext()).strip() for element in root.iter(SVG + "text")]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_it_is_xml_and_the_same_each_time(name: str) -> None:
+    svg = DRAWINGS[name]()
+    assert texts(svg)
+    assert svg == DRAWINGS[name]()
+
+
+def test_the_style_of_the_reader_changes_nothing_and_is_left_alone() -> None:
+    plain = pictures.curve(CURVE)
+    with matplotlib.rc_context({"axes.linewidth": 9, "font.size": 30}):
+        assert pictures.curve(CURVE) == plain
+        assert matplotlib.rcParams["axes.linewidth"] == 9
+
+
+def test_no_global_figure_is_left_behind() -> None:
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - only to look whether anything was registered there
+
+    pictures.front(FRONT)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_no_id_stands_twice_and_none_is_unused(name: str) -> None:
+    svg = DRAWINGS[name]()
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    assert all(f"#{found}" in svg for found in ids)
+
+
+def test_every_color_is_one_that_a_page_can_replace() -> None:
+    for draw in DRAWINGS.values():
+        assert set(re.findall("#[0-9a-f]{6}", draw())) <= set(drawing.COLORS.values())
+
+
+def test_the_bars_are_labelled_with_the_numbers_of_the_verdict() -> None:
+    found = texts(pictures.accuracies(GAIN))
+    assert {"99.0%", "98.0%", "72.0%", "85.0%", "70.0%", "83.0%", "original", "patched"} <= set(found)
+    assert "-" in texts(pictures.accuracies(BARE))  # no naive claim
+
+
+def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    heights: list[float] = []
+    bar = matplotlib.axes.Axes.bar
+
+    def watched(axes: object, x: float, height: float, *args: object, **settings: object) -> object:
+        heights.append(height)
+        return bar(axes, x, height, *args, **settings)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "bar", watched)
+    pictures.accuracies(GAIN)
+    assert heights == pytest.approx([0.99, 0.72, 0.70, 0.98, 0.85, 0.83])
+
+
+def test_names_are_shown_as_they_are() -> None:
+    found = texts(pictures.front(HOSTILE_FRONT))
+    assert any("<script>" in text and "$\\alpha$" in text and "模型" in text for text in found)
+
+
+def test_the_chosen_point_is_marked() -> None:
+    assert "chosen" in texts(pictures.front(FRONT))
+    assert "chosen" not in texts(pictures.front(FRONT[:2]))
+
+
+def test_a_sweep_has_the_points_with_one_jump_for_all_in_order() -> None:
+    assert [point.jumps["fc"] for point in pictures.uniform(FRONT[::-1])] == [0.0, 1.0]
+
+
+def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    from matplotlib.image import imread  # noqa: PLC0415 - after the check that it is there
+
+    found: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = imread(io.BytesIO(png))
+    return found[:, :, :3]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_has_the_gray_levels_of_the_input(channels: int) -> None:
+    shown = example(channels)
+    expected = np.broadcast_to(shown.clean, (3, 8, 8)).transpose(1, 2, 0)
+    assert np.abs(pixels(pictures.image(shown.clean, (0.0, 1.0))) - expected).max() < 1 / 255
+    assert np.abs(pixels(pictures.image(2 * shown.clean - 1, (-1.0, 1.0))) - expected).max() < 1 / 255
+
+
+def test_colors_are_not_swapped() -> None:
+    x = np.zeros((3, 2, 2), np.float32)
+    x[0] = 1.0
+    assert pixels(pictures.image(x, (0.0, 1.0)))[0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_perturbation_is_gray_where_nothing_changed_and_stretched_elsewhere() -> None:
+    shown = example()
+    found = pixels(pictures.perturbation(shown.clean, shown.perturbed))
+    assert found[0, 0, 0] == 1.0
+    assert np.abs(found.reshape(-1, 3)[1:] - 0.5).max() < 0.01
+    assert np.abs(pixels(pictures.perturbation(shown.clean, shown.clean)) - 0.5).max() < 0.01
+
+
+def test_what_is_no_number_is_drawn_as_black_within_the_rest() -> None:
+    x = np.array([[[np.nan, 1.0], [2.0, -1.0]]], np.float32)
+    assert pixels(pictures.image(x, (0.0, 1.0)))[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]

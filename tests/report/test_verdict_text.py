@@ -1,0 +1,197 @@
+"""The verdict in words, in the terminal and as Markdown."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onnx_jumprelu.evaluation.verdict import Gate, Verdict
+from onnx_jumprelu.report import contents, junit, markdown, verdict_table, words
+from tests.report import verdicts
+from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, LOSS, NO_GAIN
+
+RENDERERS: dict[str, Callable[[Verdict], str]] = {
+    "table": verdict_table.verdict,
+    "markdown": markdown.render,
+    "junit": junit.render,
+}
+
+
+@pytest.fixture(params=RENDERERS)
+def render(request: pytest.FixtureRequest) -> Callable[[Verdict], str]:
+    return RENDERERS[request.param]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_gain_is_said_where_none_was_shown_and_nowhere_else(name: str, render: Callable[[Verdict], str]) -> None:
+    text = render(ALL[name])
+    shown = name in {"gain", "failing", "hostile"}
+    assert ("No gain shown" in text, "Gain shown" in text) == (not shown, shown)
+
+
+def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
+    gain = GAIN.gain
+    said = words.headline(GAIN).sentence
+    assert f"on 83.00% of 200 examples, the original on 70.00%, a difference of {100 * gain.value:+.2f} points" in said
+    assert f"(95% interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})" in said
+    assert said.endswith("The interval lies above 0.")
+    assert words.headline(NO_GAIN).sentence.endswith("The interval includes 0: the difference may be chance.")
+    assert words.headline(LOSS).sentence.endswith("the patched model is easier to attack than the original.")
+    assert words.headline(INCOMPLETE).sentence.endswith("so nothing can be claimed yet.")
+
+
+def test_the_cost_is_told() -> None:
+    assert words.cost(GAIN) == "What it costs: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
+    assert words.cost(NO_GAIN) == "What it costs: clean accuracy 98.00% instead of 99.00%."
+
+
+def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
+    assert INCOMPLETE.gain.low > 0.05
+    assert verdict_table.verdict(INCOMPLETE).startswith("No gain shown: ")
+    assert "INCOMPLETE: not every planned attack has run; 6 results so far." in verdict_table.verdict(INCOMPLETE)
+    assert "INCOMPLETE" not in verdict_table.verdict(GAIN)
+    named = replace(INCOMPLETE, about={"missing": "square on patched"})
+    assert "missing: square on patched" in verdict_table.verdict(named)
+
+
+def test_a_few_flags_missing_from_an_unfinished_run_are_no_clean_bill() -> None:
+    assert words.flags(GAIN) == "No flag was raised."
+    assert "may not have run yet" in words.flags(INCOMPLETE)
+
+
+@pytest.mark.parametrize("name", ["gain", "no gain", "loss", "failing"])
+def test_the_numbers_are_those_of_the_verdict(name: str, render: Callable[[Verdict], str]) -> None:
+    verdict, text = ALL[name], render(ALL[name])
+    for model in ("original", "patched"):
+        assert words.percent(float(verdict.standing(model).mean())) in text.replace("\\", "")
+
+
+def lines_with(text: str, *parts: str) -> list[str]:
+    return [line for line in text.splitlines() if all(part in line for part in parts)]
+
+
+def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
+    text = verdict_table.verdict(GAIN)
+    assert lines_with(text, "  pgd  ", "white-box", "72.00%", "85.00%", "0.00% / 25.00%", "3.0 s")
+    assert lines_with(text, "apgd-ce (relu)", "adaptive", "70.00%", "83.00%")
+    assert lines_with(text, "pgd from the original", "gray-box", "-", "86.00%", "1.5 s")
+    assert lines_with(text, "clean accuracy", "99.00% (96.43% to 99.73%)", "98.00% (94.97% to 99.22%)")
+    assert lines_with(text, "naive claim", "72.00%", "85.00%")
+    assert lines_with(text, "latency", "1.25 x")
+    assert lines_with(text, "0.2 ", "0.00%", "0.50%")
+
+
+def test_no_row_is_lost_when_an_attack_ran_twice() -> None:
+    twice = [*GAIN.rows, verdicts.row("pgd", "white-box", "patched", 11)]
+    found = contents.matrix(twice)
+    assert len([row for row in found if row.name == "pgd"]) == 2
+    sides = [side for row in found for side in (row.original, row.patched) if side is not None]
+    assert len(sides) == len(twice)
+
+
+def test_replayed_attacks_come_last() -> None:
+    kinds = [row.kind for row in contents.matrix(GAIN.rows)]
+    assert kinds == ["white-box", "adaptive", "black-box", "gray-box", "transfer"]
+
+
+def test_kinds_of_a_curve_stand_in_the_order_of_every_report() -> None:
+    kinds = {"gray-box": 0.5, "new kind": 0.5, "adaptive": 0.5, "white-box": 0.5}
+    curve = [replace(verdicts.CURVE[0], kinds={"patched": kinds})]
+    assert contents.kinds_on(curve, "patched") == ["white-box", "adaptive", "gray-box", "new kind"]
+    assert contents.kinds_on(curve, "original") == []
+
+
+def test_each_kind_of_attack_is_counted_example_by_example() -> None:
+    rows = [verdicts.row("a", "white-box", "patched", 150), verdicts.row("b", "white-box", "patched", 150)]
+    rows[1].success[:50] = True  # b fools those that a spares, and the other way round
+    rows.append(verdicts.row("c", "adaptive", "patched", 120))
+    assert [(row.kind, row.original, row.patched) for row in contents.by_kind(replace(GAIN, rows=rows))] == [
+        ("white-box", "-", "50.00%"),
+        ("adaptive", "-", "60.00%"),
+    ]
+
+
+def test_the_naive_claim_stands_beside_the_truth(render: Callable[[Verdict], str]) -> None:
+    if render is junit.render:
+        assert 'name="naive.patched" value="0.77"' in render(NO_GAIN)
+    else:
+        assert "would have claimed 77.00% for the patched model; the worst case over all attacks is 70.50%" in render(
+            NO_GAIN
+        )
+    without = replace(NO_GAIN, rows=[row for row in NO_GAIN.rows if row.name != "pgd"])
+    assert "claim" not in render(without).replace("nothing can be claimed yet", "")
+
+
+@pytest.mark.parametrize("name", ["failing", "no gain"])
+def test_every_flag_and_gate_is_told(name: str, render: Callable[[Verdict], str]) -> None:
+    verdict, text = ALL[name], render(ALL[name])
+    for gate in verdict.gates:
+        assert gate.name in text
+        assert gate.detail in text
+    for flag in verdict.flags:
+        assert flag.name in text
+        assert flag.message in text
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    steering = replace(GAIN, gates=(Gate("\x1b[2Jmin-clean", ok=False, detail="\x1b]0;title\x07 0.1 short"),))
+    assert "\x1b" not in verdict_table.verdict(steering)
+    assert "\x07" not in verdict_table.verdict(steering)
+    assert lines_with(verdict_table.verdict(steering), "FAILED", "min-clean", "0.1 short")
+
+
+def test_gates_that_fail_are_named_first() -> None:
+    text = verdict_table.verdict(FAILING)
+    assert "2 of 3 gates FAILED: min-gain, max-latency-ratio." in text
+    assert lines_with(text, "FAILED", "min-gain", "0.0700 short")
+    assert lines_with(text, "ok", "min-clean")
+    assert "FAILED" not in verdict_table.verdict(GAIN)
+    assert "1 gate, all passed." in verdict_table.verdict(GAIN)
+    assert "\x1b[31mFAILED" in verdict_table.verdict(FAILING, color=True)
+
+
+def test_markdown_has_no_markup_but_its_own() -> None:
+    text = markdown.render(HOSTILE_VERDICT)
+    code = "`` <script>alert('x')</script>\\|`a`_b_*c* [d](http://e.example)&amp;\"$\\alpha$"
+    assert code in text
+    outside = text.replace(code, "")
+    assert "<script" not in outside
+    assert (
+        "&lt;script&gt;alert('x')&lt;/script&gt;\\|\\`a\\`\\_b\\_\\*c\\* \\[d\\](http://e.example)&amp;amp;" in outside
+    )
+    assert "\x00" not in text
+    text.encode()  # no half of a surrogate pair is left
+
+
+def test_markdown_tables_keep_their_columns() -> None:
+    for verdict in ALL.values():
+        blocks = [block for block in markdown.render(verdict).split("\n\n") if block.startswith("| ")]
+        assert blocks
+        for block in blocks:
+            counts = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in block.splitlines()}
+            assert len(counts) == 1, block
+
+
+def test_the_check_of_columns_can_fail() -> None:
+    broken = replace(GAIN, gates=(Gate("a", ok=True, detail="x"),))
+    block = markdown.render(broken).replace("| x |", "| x | y |")
+    assert len({line.count("|") for line in block.splitlines() if line.startswith("| ")}) > 1
+
+
+def test_markdown_folds_what_is_long_and_starts_with_the_answer() -> None:
+    text = markdown.render(GAIN)
+    assert text.startswith("### Gain shown\n")
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert text.index("**Gates.**") < text.index("<details>")
+
+
+def test_the_reports_are_the_same_each_time(render: Callable[[Verdict], str]) -> None:
+    assert render(HOSTILE_VERDICT) == render(replace(HOSTILE_VERDICT))
+    assert render(GAIN) != render(replace(GAIN, correct={**GAIN.correct, "patched": np.zeros(200, bool)}))
+
+
+def test_printable_keeps_letters_of_all_scripts() -> None:
+    assert words.printable("größe 模型 🙂\n\t") == "größe 模型 🙂\n\t"
+    assert words.printable("a\x00b\x1bc\udc80d\uffff") == "a\ufffdb\ufffdc\ufffdd\ufffd"
+    assert words.printable(HOSTILE) != HOSTILE

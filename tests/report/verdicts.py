@@ -1,0 +1,112 @@
+"""Verdicts made by hand, with numbers that can be checked by heart."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_jumprelu.arrays import Bools, Floats
+from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.evaluation.gallery import Example
+from onnx_jumprelu.evaluation.verdict import CurvePoint, Flag, Gate, Kind, ModelName, Row, Verdict
+
+N = 200
+# What every format gives a meaning to, a NUL, and half of a surrogate pair, as an undecodable byte in a path becomes.
+HOSTILE = "<script>alert('x')</script>|`a`_b_*c*\n[d](http://e.example)&amp;\"$\\alpha$\x00\udc80]]>"
+
+
+def first(number: int) -> Bools:
+    """The first so many of the examples."""
+    return np.arange(N) < number
+
+
+def row(name: str, kind: Kind, model: ModelName, standing: int, zero: float | None = 0.0) -> Row:
+    """An attack that leaves the first so many examples standing."""
+    return Row(name, kind, model, ~first(standing), zero, 1.5)
+
+
+def rows(original: int, patched: int, *, naive: int) -> list[Row]:
+    """A few attacks with these worst cases; PGD with exact gradients leaves `naive` of the patched model."""
+    return [
+        row("pgd", "white-box", "original", original + 4),
+        row("pgd from the original", "gray-box", "patched", naive + 2, None),
+        row("pgd", "white-box", "patched", naive, 0.25),
+        row("pgd from the patched", "transfer", "original", original + 40, None),
+        row("apgd-ce (relu)", "adaptive", "original", original),
+        row("apgd-ce (relu)", "adaptive", "patched", patched, 0.125),
+        row("square", "black-box", "original", original + 30, None),
+        row("square", "black-box", "patched", patched + 6, None),
+    ]
+
+
+CURVE = (
+    CurvePoint(
+        0.1,
+        {"original": 0.7, "patched": 0.8},
+        {"original": {"white-box": 0.71, "black-box": 0.85}, "patched": {"white-box": 0.81, "black-box": 0.83}},
+    ),
+    CurvePoint(
+        0.2,
+        {"original": 0.0, "patched": 0.005},
+        {"original": {"white-box": 0.0, "black-box": 0.11}, "patched": {"white-box": 0.235, "black-box": 0.195}},
+    ),
+)
+ABOUT = {"command": "onnx-jumprelu validate a.onnx b.onnx --eps 0.1", "seed": "0", "onnxruntime": "1.20.0"}
+FLAGS = (
+    Flag("exact-gradients-mislead", "patched", "the jump hides gradients, so quote the worst case"),
+    Flag("zero-gradients", "patched", "up to 25% of the gradients were 0: trust the adaptive numbers"),
+)
+
+GAIN = Verdict(
+    eps=0.1,
+    norm="Linf",
+    correct={"original": first(198), "patched": first(196)},
+    rows=rows(140, 166, naive=170),
+    gates=(Gate("min-clean", ok=True, detail="clean accuracy 0.9800, at least 0.97 wanted"),),
+    latency_ratio=1.25,
+    curve=CURVE,
+    about=ABOUT,
+)
+NO_GAIN = replace(GAIN, rows=rows(140, 141, naive=154), flags=FLAGS, latency_ratio=None, curve=())
+LOSS = replace(GAIN, rows=rows(140, 90, naive=100))
+INCOMPLETE = replace(GAIN, complete=False, rows=GAIN.rows[:6])
+BARE = replace(GAIN, rows=(), gates=(), curve=(), about={}, latency_ratio=None, complete=False)
+FAILING = replace(
+    GAIN,
+    gates=(
+        *GAIN.gates,
+        Gate("min-gain", ok=False, detail="gain 0.1300, at least 0.2 wanted: 0.0700 short"),
+        Gate("max-latency-ratio", ok=False, detail="latency ratio 1.2500, at most 1.1 wanted: 0.1500 over"),
+    ),
+)
+HOSTILE_VERDICT = replace(
+    FAILING,
+    flags=(Flag("zero-gradients", "patched", HOSTILE),),
+    gates=(Gate(HOSTILE, ok=False, detail=HOSTILE), Gate("min-clean", ok=True, detail=HOSTILE)),
+    rows=[row(HOSTILE, "white-box", "patched", 150), *GAIN.rows],
+    about={"command": HOSTILE, "original": HOSTILE, HOSTILE: "1"},
+    latency_ratio=float("nan"),
+)
+ALL = {
+    "gain": GAIN,
+    "no gain": NO_GAIN,
+    "loss": LOSS,
+    "incomplete": INCOMPLETE,
+    "bare": BARE,
+    "failing": FAILING,
+    "hostile": HOSTILE_VERDICT,
+}
+
+
+def example(channels: int = 1, index: int = 7) -> Example:
+    """A picture with a gradient from black to white, one corner of which was changed."""
+    clean: Floats = np.tile(np.linspace(0, 1, 8, dtype=np.float32), (channels, 8, 1))
+    perturbed = clean.copy()
+    perturbed[:, 0, 0] += np.float32(0.1)
+    return Example(index, clean, perturbed, 3, {"original": (3, 5), "patched": (3, 3)}, attack="pgd on the original")
+
+
+FRONT = (
+    TrialPoint({"conv1": 0.0, "fc": 0.0}, 0.99, 0.70, chosen=False, family="uniform"),
+    TrialPoint({"conv1": 1.0, "fc": 1.0}, 0.98, 0.80, chosen=False, family="uniform"),
+    TrialPoint({"conv1": 1.5, "fc": 0.0}, 0.985, 0.83, chosen=True, family="per site"),
+)

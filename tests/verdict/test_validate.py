@@ -1,0 +1,162 @@
+"""The engine of the verdict: worst cases, replays, seeds, interruptions, curves."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx_jumprelu import DataError, OnnxClassifier, OptionError
+from onnx_jumprelu.attacks.pgd import PGD
+from onnx_jumprelu.evaluation.attacking import Target
+from onnx_jumprelu.evaluation.data import Data
+from onnx_jumprelu.evaluation.matrix import SETS, planned
+from onnx_jumprelu.evaluation.partial import Partial
+from onnx_jumprelu.evaluation.validate import Question, about, evaluate, n_attacks
+from onnx_jumprelu.evaluation.verdict import MODELS, Verdict
+
+
+@pytest.fixture
+def verdict(question: Question) -> Verdict:
+    return evaluate(question)
+
+
+def successes(verdict: Verdict) -> list[tuple[str, str, str, str]]:
+    """Everything in a verdict that a seed must fix."""
+    return [(row.model, row.kind, row.name, "".join(map(str, row.success.astype(int)))) for row in verdict.rows]
+
+
+def test_each_attack_runs_on_both_models_and_is_replayed_on_the_other(verdict: Verdict) -> None:
+    made = [(row.name, row.model, row.kind) for row in verdict.rows if " from the " not in row.name]
+    assert [name for name, model, _ in made if model == "original"] == ["fgsm", "pgd", "apgd-ce (relu)", "square"]
+    assert [item[0] for item in made if item[1] == "patched"] == [item[0] for item in made if item[1] == "original"]
+    kinds = {name: kind for name, _, kind in made}
+    assert kinds == {"fgsm": "white-box", "pgd": "white-box", "apgd-ce (relu)": "adaptive", "square": "black-box"}
+    replayed = {(row.name, row.model): row.kind for row in verdict.rows if " from the " in row.name}
+    assert replayed["pgd from the original", "patched"] == "gray-box"
+    assert replayed["pgd from the patched", "original"] == "transfer"
+    assert len(verdict.rows) == 16
+
+
+def test_the_worst_case_is_counted_example_by_example(verdict: Verdict) -> None:
+    for model in MODELS:
+        rows = [row for row in verdict.rows if row.model == model]
+        withstood = ~np.any([row.success for row in rows], axis=0)
+        assert verdict.worst_case(model).value == withstood.mean()
+        assert verdict.worst_case(model).value <= min(row.robust_accuracy for row in rows)
+    assert verdict.gain.value == verdict.worst_case("patched").value - verdict.worst_case("original").value
+
+
+def test_replays_ask_the_other_model(question: Question, verdict: Verdict) -> None:
+    x, labels = question.data.x, question.data.required_labels()
+    original, patched = OnnxClassifier(question.original.model), OnnxClassifier(question.patched.model)
+    index = [plan.name for plan in planned(question.attacks, question.eps, "Linf")].index("pgd")
+    result = PGD(eps=question.eps, n_iter=15)(original, x, labels, rng=np.random.default_rng([0, 0, 0, index, 0]))
+    row = next(row for row in verdict.rows if row.name == "pgd from the original")
+    assert np.array_equal(row.success, patched.predict(result.x_adv) != labels)
+    own = next(row for row in verdict.rows if (row.name, row.model) == ("pgd", "original"))
+    assert np.array_equal(own.success, result.success)
+
+
+def test_the_naive_number_is_pgd_with_exact_gradients(verdict: Verdict) -> None:
+    row = next(row for row in verdict.rows if (row.name, row.model) == ("pgd", "patched"))
+    assert verdict.naive("patched") == row.robust_accuracy
+
+
+def test_the_same_seed_gives_the_same_verdict(question: Question, verdict: Verdict) -> None:
+    assert successes(evaluate(question)) == successes(verdict)
+    assert successes(evaluate(replace(question, seed=1))) != successes(verdict)
+
+
+def interrupting(after: int) -> Callable[[int], None]:
+    """Presses Ctrl-C after so many attacks."""
+    done = []
+
+    def step(_: int) -> None:
+        done.append(1)
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    return step
+
+
+@pytest.mark.parametrize("after", [1, 3, 8])
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    question: Question, verdict: Verdict, after: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "partial.json"
+    cut = evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(after))
+    assert not cut.complete
+    assert not cut.gain_shown
+    assert 0 < len(cut.rows) <= 2 * after
+    kept = json.loads(path.read_text())["rows"]
+    assert len(kept) == after
+    count: list[int] = []
+    whole = evaluate(question, partial=Partial(path, about(question), resume=True), on_done=count.append)
+    assert whole.complete
+    assert successes(whole) == successes(verdict)
+    assert sum(count) == n_attacks(question) == 8
+
+
+def test_resuming_takes_the_rows_from_the_file(question: Question, tmp_path: Path) -> None:
+    path = tmp_path / "partial.json"
+    evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(1))
+    content = json.loads(path.read_text())
+    content["rows"]["0/0/0/original"][0]["success"] = "1" * 24  # as if the first attack had fooled everything
+    path.write_text(json.dumps(content))
+    assert evaluate(question, partial=Partial(path, about(question), resume=True)).worst_case("original").value == 0
+
+
+def test_a_partial_verdict_of_another_question_is_refused(question: Question, tmp_path: Path) -> None:
+    path = tmp_path / "partial.json"
+    evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(1))
+    for other in (
+        replace(question, eps=0.2),
+        replace(question, seed=5),
+        replace(question, data=question.data.first(7)),
+    ):
+        with pytest.raises(OptionError, match="belongs to another question"):
+            Partial(path, about(other), resume=True)
+    with pytest.raises(OptionError, match="is not there; there is nothing to resume"):
+        Partial(tmp_path / "none.json", about(question), resume=True)
+    path.write_text("{}")
+    with pytest.raises(OptionError, match="no partial verdict"):
+        Partial(path, about(question), resume=True)
+
+
+def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question: Question) -> None:
+    verdict = evaluate(replace(question, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
+    eps = [point.eps for point in verdict.curve]
+    assert eps == sorted(eps)
+    assert eps[:2] == [0.02, 0.05]
+    assert verdict.curve[-1].worst_case["original"] == 0
+    assert 0.9 not in eps
+    for model in MODELS:
+        values = [point.worst_case[model] for point in verdict.curve]
+        assert values == sorted(values, reverse=True)
+        assert values[0] > values[-1]
+        for point in verdict.curve:
+            assert point.worst_case[model] <= min(point.kinds[model].values())
+
+
+def test_mistakes(question: Question, samples: Path) -> None:
+    with pytest.raises(OptionError, match="'magic' is neither a set"):
+        evaluate(replace(question, attacks="magic"))
+    with pytest.raises(OptionError, match="gradient 'x' of pgd is unknown"):
+        evaluate(replace(question, attacks="pgd:x"))
+    with pytest.raises(OptionError, match="above 0"):
+        evaluate(replace(question, eps_grid=(0.1, 0.0)))
+    with pytest.raises(DataError, match="has no labels"):
+        evaluate(replace(question, data=Data(question.data.x, None, Path("d.npz"))))
+    wrong = Data(question.data.x[:, :, :4], question.data.labels, Path("d.npz"))
+    with pytest.raises(DataError, match=r"d.npz: x has shape"):
+        evaluate(replace(question, data=wrong))
+    assert Target(samples / "digits_cnn.onnx").classifier().n_classes == 10
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_has_each_kind(name: str) -> None:
+    kinds = {plan.kind for plan in planned(name, 0.1, "Linf")}
+    assert kinds == {"white-box", "adaptive", "black-box"}

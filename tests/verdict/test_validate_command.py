@@ -1,0 +1,149 @@
+"""`onnx-jumprelu validate` as a user meets it."""
+
+import json
+import xml.etree.ElementTree as ET  # the file is our own
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx_jumprelu.cli import main
+from onnx_jumprelu.evaluation import matrix
+from onnx_jumprelu.evaluation.validate import Question
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(models: Path, question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Models and data in the current folder; the sets of attacks are quick ones."""
+    del question  # it has made the sets quick
+    for path in models.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def validate(*options: str) -> int:
+    return main(["validate", "original.onnx", "patched.onnx", "--data", "data.npz", "--attacks", "test", *options])
+
+
+@pytest.mark.usefixtures("folder")
+def test_verdict_first(capsys: Captured) -> None:
+    assert validate("--eps", "0.1") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(("Gain shown", "No gain shown"))
+    assert "apgd-ce (relu)" in out
+    assert not Path("patched.partial.json").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_has_the_stable_keys(capsys: Captured) -> None:
+    assert validate("--eps", "0.1", "--json", "-") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert set(content) >= {"clean_accuracy", "worst_case", "naive", "attacks", "flags", "gates", "complete"}
+    assert set(content["worst_case"]) >= {"original", "patched", "gain", "ci95"}
+    assert content["complete"] is True
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("option", "holds", "fails"),
+    [
+        ("--min-clean", "0.1", "1.01"),
+        ("--max-drop", "1", "-1"),
+        ("--min-robust", "0", "1.01"),
+        ("--min-gain", "-1", "0.99"),
+        ("--max-latency-ratio", "1000", "0.001"),
+    ],
+)
+def test_each_gate_decides_the_exit_code(option: str, holds: str, fails: str, capsys: Captured) -> None:
+    assert validate("--eps", "0.1", option, holds) == 0
+    assert validate("--eps", "0.1", option, fails) == 1
+    assert f"gates failed: {option[2:]}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_reports_and_policy(capsys: Captured) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    Path("policy.toml").write_text("[gates]\nmin_clean = 1.01\nmax_drop = 1.0\n")
+    options = ["--policy", "policy.toml", "--junit", "v.xml", "--markdown", "v.md", "--html", "v.html"]
+    assert validate("--eps", "0.1", *options, "--eps-grid", "0.05,0.2") == 1
+    assert "min-clean" in capsys.readouterr().err
+    cases = {case.get("name"): case for case in ET.parse("v.xml").iter("testcase")}  # noqa: S314 - our own file
+    assert any("min-clean" in str(name) and case.find("failure") is not None for name, case in cases.items())
+    assert Path("v.md").read_text().startswith("#")
+    page = Path("v.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert page.count("<svg") >= 2
+    assert validate("--eps", "0.1", *options, "--min-clean", "0.1") == 0  # an option goes before the policy
+
+
+@pytest.mark.usefixtures("folder")
+def test_interrupted_and_resumed(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert validate("--eps", "0.1", "--json", "whole.json") == 0
+    whole = json.loads(Path("whole.json").read_text())
+    slow, asked = matrix.Plan.kind.fget, []  # type: ignore[attr-defined]
+
+    def interrupted(plan: matrix.Plan) -> object:
+        asked.append(plan)
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return slow(plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(matrix.Plan, "kind", property(interrupted))
+        assert validate("--eps", "0.1", "--json", "cut.json") == 130
+    captured = capsys.readouterr()
+    assert "with --resume goes on" in captured.err
+    cut = json.loads(Path("cut.json").read_text())
+    assert cut["complete"] is False
+    assert 0 < len(cut["attacks"]) < len(whole["attacks"])
+    assert Path("patched.partial.json").exists()
+    assert validate("--eps", "0.2", "--resume") == 2
+    assert "belongs to another question (eps differs)" in capsys.readouterr().err
+    assert validate("--eps", "0.1", "--resume", "--json", "resumed.json") == 0
+    resumed = json.loads(Path("resumed.json").read_text())
+    for key in ("worst_case", "clean_accuracy", "naive", "flags", "complete"):
+        assert resumed[key] == whole[key]
+    assert not Path("patched.partial.json").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_papers_table(capsys: Captured) -> None:
+    np.savez("data.npz", **{name: array[:12] for name, array in np.load("data.npz").items()})
+    options = ["--eps", "0.1", "--attacks", "paper", "--mean", "0.3", "--std", "0.4"]
+    assert validate(*options, "--json", "-") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["jump"] for row in rows] == [0, 0.5, 1.0, 1.5]
+    assert [cell["name"] for cell in rows[0]["attacks"]] == ["ifgsm", "deepfool-inf", "deepfool-2", "tr"]
+    assert all(cell["white"] == cell["gray"] for cell in rows[0]["attacks"])
+    assert validate(*options) == 0
+    assert "white-box / gray-box" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--eps", "0"], "eps must be a number above 0"),
+        (["--eps", "0.1", "--attacks", "magic"], "'magic' is neither a set"),
+        (["--eps", "0.1", "--eps-grid", "0.1,x"], "give numbers with commas"),
+        (["--eps", "0.1", "--eps-grid", "0"], "every eps of the grid must be above 0"),
+        (["--eps", "0.1", "--html", "original.onnx"], "is an input or an output of this command"),
+        (["--eps", "0.1", "--junit", "data.npz"], "is an input or an output of this command"),
+        (["--eps", "0.1", "--markdown", "other.txt"], "is there already and is no Markdown file"),
+        (["--eps", "0.1", "--resume"], "there is nothing to resume"),
+        (["--eps", "0.1", "--policy", "none.toml"], "no readable policy"),
+        (["--eps", "0.1", "--min-clean", "nan"], "must be a finite number"),
+        (["--eps", "8", "--bounds", "0", "255"], "uint8 pixels are divided by 255"),
+    ],
+)
+def test_mistakes(options: list[str], message: str, folder: Path, capsys: Captured) -> None:
+    (folder / "other.txt").write_text("precious")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert validate(*options) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
