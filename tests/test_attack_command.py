@@ -115,8 +115,7 @@ class TestResult:
         """Its gradients lead to where the model already is wrong or right by less than float32 can tell."""
         patch_file("model.onnx", "patched.onnx", 0.5)
         code = main(
-            ["attack", "patched.onnx", "--data", "data.npz", "--n-examples", "60", "--json", "-", "--attack", attack]
-            + ["--surrogate", "relu"]
+            f"attack patched.onnx --data data.npz --n-examples 60 --json - --surrogate relu --attack {attack}".split()
         )
         assert code == 0
         assert json.loads(capsys.readouterr().out)["robust_accuracy"] == 0
