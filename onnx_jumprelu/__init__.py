@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.evaluation.data import Data, load_data
     from onnx_jumprelu.evaluation.tuned import Tuning
     from onnx_jumprelu.evaluation.tuning import tune
-    from onnx_jumprelu.evaluation.validate import Question, evaluate
+    from onnx_jumprelu.evaluation.validate import evaluate
     from onnx_jumprelu.evaluation.verdict import Verdict
     from onnx_jumprelu.gradient.build import build_gradient_model
     from onnx_jumprelu.rewrite.activations import ActivationSite
@@ -62,7 +62,7 @@ _HOMES = {
     "evaluation.data": ("Data", "load_data"),
     "evaluation.tuned": ("Tuning",),
     "evaluation.tuning": ("tune",),
-    "evaluation.validate": ("Question", "evaluate"),
+    "evaluation.validate": ("evaluate",),
     "evaluation.verdict": ("Verdict",),
     "gradient.build": ("build_gradient_model",),
     "rewrite.activations": ("ActivationSite",),
@@ -93,7 +93,6 @@ __all__ = [
     "PatchResult",
     "PatchedFile",
     "ProvenanceError",
-    "Question",
     "Recipe",
     "RevertedFile",
     "SiteJump",

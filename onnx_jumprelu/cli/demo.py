@@ -42,7 +42,7 @@ def run(
     from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.evaluation.showcase import examples
     from onnx_jumprelu.evaluation.tuning import TuneSettings, tune
-    from onnx_jumprelu.evaluation.validate import Question, evaluate, n_attacks
+    from onnx_jumprelu.evaluation.validate import Question, n_attacks, verdict_on
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.rewrite.files import find_in_file, patch_file
@@ -73,7 +73,7 @@ def run(
     original = Target(model)
     question = Question(original, replace(original, model=patched), data.first(N_EXAMPLES), eps=EPS, attacks="quick")
     with progress("validating", n_attacks(question), quiet=quiet) as step:
-        verdict = evaluate(question, on_done=step)
+        verdict = verdict_on(question, on_done=step)
     if page is not None:
         write_reports(verdict, html=page, examples=examples(question))
 

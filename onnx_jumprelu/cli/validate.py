@@ -99,7 +99,7 @@ def run(
     from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
     from onnx_jumprelu.evaluation.partial import Partial
     from onnx_jumprelu.evaluation.showcase import examples
-    from onnx_jumprelu.evaluation.validate import Question, about, evaluate, n_attacks
+    from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
     from onnx_jumprelu.report import as_json, extra, verdict_table
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.rewrite.files import find_in_file
@@ -139,7 +139,7 @@ def run(
     )
     partial = Partial(kept, about(question), resume=resume)
     with progress("validating", n_attacks(question), quiet=quiet) as step:
-        verdict = evaluate(question, partial=partial, on_done=step)
+        verdict = verdict_on(question, partial=partial, on_done=step)
     command = shlex.join(["onnx-jumprelu", *sys.argv[1:]])
     verdict = replace(verdict, gates=checked_gates(verdict, gates), about={**verdict.about, "command": command})
     shown = examples(question) if html is not None and verdict.complete else []

@@ -51,6 +51,10 @@ class Target:
     providers: Sequence[str] = CPU
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        """A file may be given by its name."""
+        object.__setattr__(self, "model", Path(self.model))
+
     def classifier(self, *, bounds: tuple[float, float] | None = None, in_data_space: bool = True) -> OnnxClassifier:
         """The model with gradients; without its normalization where inputs come normalized. Raises what it raises."""
         return OnnxClassifier(

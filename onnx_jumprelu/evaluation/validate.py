@@ -18,7 +18,7 @@ from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.classifier import OnnxClassifier
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.evaluation.attacking import Target, check_scale
-from onnx_jumprelu.evaluation.data import Data
+from onnx_jumprelu.evaluation.data import Data, load_data
 from onnx_jumprelu.evaluation.flags import Evidence, gathered, raised
 from onnx_jumprelu.evaluation.latency import latency_ratio
 from onnx_jumprelu.evaluation.matrix import Plan, planned
@@ -63,6 +63,35 @@ class Question:
 
 
 def evaluate(
+    original: Target | str | Path,
+    patched: Target | str | Path,
+    data: Data | str | Path,
+    *,
+    eps: float,
+    norm: NormName = "Linf",
+    attacks: str = "standard",
+    seed: int = 0,
+) -> Verdict:
+    """Attack two models in every planned way, on the same examples; see `Question` and `verdict_on`.
+
+    Args:
+        original: The model before the patch: its file, or a `Target`, where it wants normalized inputs.
+        patched: The model after it.
+        data: Inputs and labels that tuning never saw, or the `.npz` file that holds them.
+        eps: Largest perturbation, in data space.
+        norm: Norm of the perturbations.
+        attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
+        seed: Seed of all randomness.
+
+    Raises:
+        DataError, GradientError, OptionError: as `verdict_on`.
+    """
+    before, after = (item if isinstance(item, Target) else Target(Path(item)) for item in (original, patched))
+    given = data if isinstance(data, Data) else load_data(data)
+    return verdict_on(Question(before, after, given, eps, norm=norm, attacks=attacks, seed=seed))
+
+
+def verdict_on(
     question: Question,
     *,
     partial: Partial | None = None,
@@ -86,7 +115,7 @@ def evaluate(
 
 
 def n_attacks(question: Question) -> int:
-    """How many times `evaluate` will call `on_done`, at most."""
+    """How many times `verdict_on` will call `on_done`, at most."""
     per_matrix = len(planned(question.attacks, question.eps, question.norm))
     per_point = len(planned(CURVE_SET, question.eps, question.norm))
     return len(MODELS) * (per_matrix + per_point * len(question.eps_grid))

@@ -10,7 +10,7 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from onnx_jumprelu.evaluation.flags import FLAGS, Evidence, raised
-from onnx_jumprelu.evaluation.validate import Question, evaluate
+from onnx_jumprelu.evaluation.validate import Question, verdict_on
 from onnx_jumprelu.evaluation.verdict import Row, Verdict
 
 EPS = 0.15
@@ -64,7 +64,7 @@ def judged(question: Question, tmp_path: Path) -> Callable[[Callable[[ModelProto
         fake(model)
         onnx.save(model, tmp_path / "fake.onnx")
         target = replace(question.original, model=tmp_path / "fake.onnx")
-        return evaluate(replace(question, patched=target, eps=EPS))
+        return verdict_on(replace(question, patched=target, eps=EPS))
 
     return judge
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import onnx_jumprelu as oj
 from onnx_jumprelu import DataError, OnnxClassifier, OptionError
 from onnx_jumprelu.attacks.pgd import PGD
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.evaluation.matrix import SETS, planned
 from onnx_jumprelu.evaluation.partial import Partial
-from onnx_jumprelu.evaluation.validate import Question, about, evaluate, n_attacks
+from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
 from onnx_jumprelu.evaluation.verdict import MODELS, Verdict
 
 
 @pytest.fixture
 def verdict(question: Question) -> Verdict:
-    return evaluate(question)
+    return verdict_on(question)
 
 
 def successes(verdict: Verdict) -> list[tuple[str, str, str, str]]:
@@ -66,8 +67,8 @@ def test_the_naive_number_is_pgd_with_exact_gradients(verdict: Verdict) -> None:
 
 
 def test_the_same_seed_gives_the_same_verdict(question: Question, verdict: Verdict) -> None:
-    assert successes(evaluate(question)) == successes(verdict)
-    assert successes(evaluate(replace(question, seed=1))) != successes(verdict)
+    assert successes(verdict_on(question)) == successes(verdict)
+    assert successes(verdict_on(replace(question, seed=1))) != successes(verdict)
 
 
 def interrupting(after: int) -> Callable[[int], None]:
@@ -87,14 +88,14 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     question: Question, verdict: Verdict, after: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "partial.json"
-    cut = evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(after))
+    cut = verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(after))
     assert not cut.complete
     assert not cut.gain_shown
     assert 0 < len(cut.rows) <= 2 * after
     kept = json.loads(path.read_text())["rows"]
     assert len(kept) == after
     count: list[int] = []
-    whole = evaluate(question, partial=Partial(path, about(question), resume=True), on_done=count.append)
+    whole = verdict_on(question, partial=Partial(path, about(question), resume=True), on_done=count.append)
     assert whole.complete
     assert successes(whole) == successes(verdict)
     assert sum(count) == n_attacks(question) == 8
@@ -102,16 +103,16 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 
 def test_resuming_takes_the_rows_from_the_file(question: Question, tmp_path: Path) -> None:
     path = tmp_path / "partial.json"
-    evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(1))
+    verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(1))
     content = json.loads(path.read_text())
     content["rows"]["0/0/0/original"][0]["success"] = "1" * 24  # as if the first attack had fooled everything
     path.write_text(json.dumps(content))
-    assert evaluate(question, partial=Partial(path, about(question), resume=True)).worst_case("original").value == 0
+    assert verdict_on(question, partial=Partial(path, about(question), resume=True)).worst_case("original").value == 0
 
 
 def test_a_partial_verdict_of_another_question_is_refused(question: Question, tmp_path: Path) -> None:
     path = tmp_path / "partial.json"
-    evaluate(question, partial=Partial(path, about(question)), on_done=interrupting(1))
+    verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(1))
     for other in (
         replace(question, eps=0.2),
         replace(question, seed=5),
@@ -127,7 +128,7 @@ def test_a_partial_verdict_of_another_question_is_refused(question: Question, tm
 
 
 def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question: Question) -> None:
-    verdict = evaluate(replace(question, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
+    verdict = verdict_on(replace(question, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
     eps = [point.eps for point in verdict.curve]
     assert eps == sorted(eps)
     assert eps[:2] == [0.02, 0.05]
@@ -143,16 +144,16 @@ def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question:
 
 def test_mistakes(question: Question, samples: Path) -> None:
     with pytest.raises(OptionError, match="'magic' is neither a set"):
-        evaluate(replace(question, attacks="magic"))
+        verdict_on(replace(question, attacks="magic"))
     with pytest.raises(OptionError, match="gradient 'x' of pgd is unknown"):
-        evaluate(replace(question, attacks="pgd:x"))
+        verdict_on(replace(question, attacks="pgd:x"))
     with pytest.raises(OptionError, match="above 0"):
-        evaluate(replace(question, eps_grid=(0.1, 0.0)))
+        verdict_on(replace(question, eps_grid=(0.1, 0.0)))
     with pytest.raises(DataError, match="has no labels"):
-        evaluate(replace(question, data=Data(question.data.x, None, Path("d.npz"))))
+        verdict_on(replace(question, data=Data(question.data.x, None, Path("d.npz"))))
     wrong = Data(question.data.x[:, :, :4], question.data.labels, Path("d.npz"))
     with pytest.raises(DataError, match=r"d.npz: x has shape"):
-        evaluate(replace(question, data=wrong))
+        verdict_on(replace(question, data=wrong))
     assert Target(samples / "digits_cnn.onnx").classifier().n_classes == 10
 
 
@@ -160,3 +161,9 @@ def test_mistakes(question: Question, samples: Path) -> None:
 def test_every_set_has_each_kind(name: str) -> None:
     kinds = {plan.kind for plan in planned(name, 0.1, "Linf")}
     assert kinds == {"white-box", "adaptive", "black-box"}
+
+
+def test_the_function_for_users(question: Question, verdict: Verdict, models: Path) -> None:
+    names = [str(models / name) for name in ("original.onnx", "patched.onnx", "data.npz")]
+    found = oj.evaluate(*names, eps=question.eps, attacks=question.attacks)
+    assert successes(found) == successes(verdict)
