@@ -62,6 +62,7 @@ SETS: dict[str, tuple[Row, ...]] = {
         ("pgd", "exact", {"n_iter": 20}),
         ("apgd-ce", "exact", {"n_iter": 40}),
         ("apgd-ce", "relu", {"n_iter": 40}),
+        ("apgd-ce", "smooth", {"n_iter": 60}),
         ("apgd-t", "relu", {"n_iter": 40, "n_target_classes": 3}),
         ("square", "exact", {"n_queries": 1000}),
     ),

@@ -33,21 +33,21 @@ class Threat:
         """A few attacks for comparing many candidates, each with the derivative at the jumps that it uses."""
         cross_entropy = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter)
         margin = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter, loss="margin")
-        # `relu` twice: exact gradients alone would make the search prefer jumps that merely hide them.
-        return ((cross_entropy, "relu"), (margin, "exact"), (margin, "relu"))
+        # Exact gradients alone would make the search prefer jumps that merely hide them.
+        return ((cross_entropy, "smooth"), (cross_entropy, "relu"), (margin, "exact"), (margin, "relu"))
 
     def thorough(self, n_iter: int) -> Sequence[tuple[Attack, str]]:
-        """Four attacks for the few that are left."""
+        """More and longer attacks for the few that are left."""
         apgd = APGDCE(eps=self.eps, norm=self.norm, n_iter=n_iter)
         margin = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter, loss="margin")
-        return ((apgd, "relu"), (apgd, "exact"), (margin, "relu"), (margin, "exact"))
+        return ((apgd, "smooth"), (apgd, "relu"), (apgd, "exact"), (margin, "relu"), (margin, "exact"))
 
 
 class WorstCase:
-    """The worst case over white-box (`exact`), `relu`-surrogate and gray-box attacks, on fixed examples.
+    """The worst case over white-box (`exact`), adaptive (`relu`, `smooth`) and gray-box attacks, on fixed examples.
 
     Gray-box examples are crafted once, on the original, and replayed on every candidate. The original is attacked by
-    the same attacks: its two derivatives agree, so that it meets each loss twice, from different starts.
+    the same attacks: its derivatives agree, so that it meets each loss several times, from different starts.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from onnx_jumprelu.classifier import OnnxClassifier
 from onnx_jumprelu.errors import JumpReLUError, PatchError
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.preactivations import PreActivations, measure, observable
+from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.model_io import load
 from onnx_jumprelu.rewrite.activations import ActivationSite
@@ -71,7 +72,7 @@ class Sweep:
                 threads=target.threads,
             )
         # Both derivatives keep their sessions for the whole sweep.
-        self._with = {name: self._classifier.with_surrogate(name) for name in ("exact", "relu")}
+        self._with = {name: self._classifier.with_surrogate(name) for name in SURROGATES}
 
     @property
     def zero(self) -> Jumps:

@@ -100,7 +100,7 @@ def tune(
 ) -> Tuning:
     """Pick the jump of each site of a model.
 
-    The largest worst case over white-box, gray-box and `relu`-surrogate attacks wins, among the jumps that cost at most
+    The largest worst case over white-box, gray-box and adaptive attacks wins, among the jumps that cost at most
     `max_drop` of clean accuracy. Where candidates differ by less than the noise, the smallest jumps win. What wins on
     one half of the data must also gain on the other half (the 95 % interval of the paired difference lies above 0);
     otherwise the answer is jump 0 everywhere.

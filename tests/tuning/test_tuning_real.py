@@ -19,7 +19,7 @@ EPS, MEAN, STD = 0.1, [0.1307], [0.3081]
 def standing(model: Path, x: Floats, labels: Labels) -> Bools:
     """What withstands an attack that tuning does not use."""
     classifier, left = OnnxClassifier(model, mean=MEAN, std=STD), np.ones(len(x), np.bool_)
-    for surrogate in ("exact", "relu"):
+    for surrogate in ("exact", "relu", "smooth"):
         attack = TargetedAPGD(eps=EPS, n_iter=20, n_target_classes=3)
         left &= ~attack(classifier.with_surrogate(surrogate), x, labels, rng=np.random.default_rng(7)).success
     return left
