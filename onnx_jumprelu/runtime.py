@@ -64,6 +64,8 @@ class OrtRunner:
         options.log_severity_level = QUIET
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        # Threads that spin after a run take the processor from the next session, and from NumPy.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         if folder is not None:
