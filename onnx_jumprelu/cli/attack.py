@@ -8,8 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from onnx_jumprelu.cli.common import (
+    BoundsOption,
+    FirstOption,
+    InputNameOption,
     JsonOption,
+    MeanOption,
+    OutputNameOption,
     QuietOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
     check_json,
     check_output,
     in_color,
@@ -56,23 +64,17 @@ def run(
         ProtocolChoice,
         typer.Option(help="`paper`: as JumpReLU's authors attacked: no budget, steps in normalized space."),
     ] = "standard",
-    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
-    bounds: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
-    ] = (0.0, 1.0),
-    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where it has several.")] = None,
-    output_name: Annotated[
-        str | None, typer.Option("--output", help="Which output is the logits. [default: first]")
-    ] = None,
+    n_examples: FirstOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    bounds: BoundsOption = (0.0, 1.0),
+    input_name: InputNameOption = None,
+    output_name: OutputNameOption = None,
     providers: Annotated[
         str | None, typer.Option(help="onnxruntime's execution providers, with commas. [default: the CPU]")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
     output: Annotated[
         Path | None, typer.Option("--output-file", "-o", help="Write the examples after the attack to an `.npz` file.")
     ] = None,

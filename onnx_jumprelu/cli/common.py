@@ -27,6 +27,21 @@ ExternalDataOption = Annotated[
         "it, onnx's own loader does not."
     ),
 ]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(help="Subtracted from the data before the model, for all channels or each: 0.5 or 0.48,0.45,0.40."),
+]
+StdOption = Annotated[str | None, typer.Option(help="Then divided by, for all channels or each.")]
+BoundsOption = Annotated[
+    tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
+]
+InputNameOption = Annotated[str | None, typer.Option("--input", help="Which input, where it has several.")]
+OutputNameOption = Annotated[
+    str | None, typer.Option("--output", help="Which output holds the logits. [default: the first]")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)]
+SeedOption = Annotated[int, typer.Option(help="Seed of all randomness.", min=0)]
+FirstOption = Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]
 
 

@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnx_jumprelu.cli.attack import NormChoice
-from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, numbers, progress, show
+from onnx_jumprelu.cli.common import (
+    BoundsOption,
+    FirstOption,
+    InputNameOption,
+    JsonOption,
+    MeanOption,
+    OutputNameOption,
+    QuietOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
+    check_json,
+    in_color,
+    numbers,
+    progress,
+    show,
+)
 
 if TYPE_CHECKING:
     from onnx_jumprelu.evaluation.tuning import TuneKeywords
@@ -50,21 +66,15 @@ def run(
             "search site by site; repeatable. [default: all]"
         ),
     ] = None,
-    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
-    bounds: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
-    ] = (0.0, 1.0),
-    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where it has several.")] = None,
-    output_name: Annotated[
-        str | None, typer.Option("--output", help="Which output is the logits. [default: first]")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
+    n_examples: FirstOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    bounds: BoundsOption = (0.0, 1.0),
+    input_name: InputNameOption = None,
+    output_name: OutputNameOption = None,
+    threads: ThreadsOption = None,
     trials: Annotated[int | None, typer.Option(help="Most candidates to try. [default: 90]", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    seed: SeedOption = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output-file", "-o", help="Write the recipe there. [default: MODEL.recipe.json]"),

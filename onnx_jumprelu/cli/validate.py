@@ -12,8 +12,16 @@ import typer
 
 from onnx_jumprelu.cli.attack import NormChoice
 from onnx_jumprelu.cli.common import (
+    BoundsOption,
+    FirstOption,
+    InputNameOption,
     JsonOption,
+    MeanOption,
+    OutputNameOption,
     QuietOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
     check_json,
     check_output,
     in_color,
@@ -46,24 +54,18 @@ def run(
             metavar="SET|LIST",
         ),
     ] = "standard",
-    n_examples: Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)] = None,
+    n_examples: FirstOption = None,
     eps_grid: Annotated[
         str | None,
         typer.Option(help="Robust accuracy at these eps too, up to where the original has none left: 0.05,0.1,0.2."),
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the data before the model, per channel: 0.5 or 0.48,0.45,0.40.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Then divided by, per channel.")] = None,
-    bounds: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest value of an input, in data space.")
-    ] = (0.0, 1.0),
-    input_name: Annotated[str | None, typer.Option("--input", help="Which input, where they have several.")] = None,
-    output_name: Annotated[
-        str | None, typer.Option("--output", help="Which output holds the logits. [default: the first]")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads within an operator.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all randomness.", min=0)] = 0,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    bounds: BoundsOption = (0.0, 1.0),
+    input_name: InputNameOption = None,
+    output_name: OutputNameOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
     min_clean: Annotated[float | None, typer.Option(help="Gate: lowest clean accuracy of the patched model.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Gate: most clean accuracy that the patch may cost.")] = None,
     min_robust: Annotated[float | None, typer.Option(help="Gate: lowest worst case of the patched model.")] = None,
