@@ -108,6 +108,9 @@ def run(
 
     given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
     gates = given if policy is None else read_policy(policy).overridden(given)
+    # A gate that is not looked at must not seem to have passed.
+    if attacks == "paper" and (gates != Policy() or any([junit, markdown, html, eps_grid, state, resume])):
+        raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, grid or --resume")
     kept = state or patched.with_suffix(".partial.json")
     if html is not None:
         extra.require()  # before the work, not after it

@@ -134,6 +134,8 @@ def test_the_papers_table(capsys: Captured) -> None:
         (["--eps", "0.1", "--junit", "data.npz"], "is an input or an output of this command"),
         (["--eps", "0.1", "--markdown", "other.txt"], "is there already and is no Markdown file"),
         (["--eps", "0.1", "--resume"], "there is nothing to resume"),
+        (["--eps", "0.1", "--attacks", "paper", "--min-clean", "1"], "it takes no gates"),
+        (["--eps", "0.1", "--attacks", "paper", "--junit", "v.xml"], "it takes no gates, reports"),
         (["--eps", "0.1", "--policy", "none.toml"], "no readable policy"),
         (["--eps", "0.1", "--min-clean", "nan"], "must be a finite number"),
         (["--eps", "8", "--bounds", "0", "255"], "uint8 pixels are divided by 255"),
