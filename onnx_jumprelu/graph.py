@@ -221,9 +221,9 @@ def numpy_dtype(elem_type: int) -> np.dtype[np.generic]:
     return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
 
 
-def scalar(elem_type: int, value: float, name: str = "") -> TensorProto:
-    """A tensor of shape () that holds `value` rounded to the nearest number of the element type."""
-    array = np.asarray(value, np.float64).astype(numpy_dtype(elem_type))
+def tensor(elem_type: int, values: float | Array, name: str = "") -> TensorProto:
+    """A tensor that holds `values`, of any shape, rounded to the nearest numbers of the element type."""
+    array = np.asarray(values, np.float64).astype(numpy_dtype(elem_type))
     return numpy_helper.from_array(array, name)
 
 
@@ -265,11 +265,11 @@ class FreshNames:
 
 @dataclass
 class GraphBuilder:
-    """Collects new nodes for one scope; every name is fresh, every scalar constant is made once."""
+    """Collects new nodes for one scope; every name is fresh, every constant is made once."""
 
     names: Callable[[str], str]
     nodes: list[NodeProto] = field(default_factory=list)
-    _constants: dict[tuple[int, str], str] = field(default_factory=dict)
+    _constants: dict[bytes, str] = field(default_factory=dict)
 
     def op(self, op_type: str, inputs: list[str], base: str, domain: str = "", **attributes: object) -> str:
         """Append a node with one output, named after `base`; returns the output's name."""
@@ -279,12 +279,12 @@ class GraphBuilder:
         self.nodes.append(node)
         return output
 
-    def constant(self, elem_type: int, value: float, base: str) -> str:
-        """Name of a Constant of shape () with this element type and value, shared within the scope."""
-        tensor = scalar(elem_type, value)
-        key = (elem_type, tensor.raw_data.hex())
+    def constant(self, elem_type: int, values: float | Array, base: str) -> str:
+        """Name of a Constant with this element type and these values, shared within the scope."""
+        content = tensor(elem_type, values)
+        key = content.SerializeToString()
         if key not in self._constants:
-            self._constants[key] = self.op("Constant", [], base, value=tensor)
+            self._constants[key] = self.op("Constant", [], base, value=content)
         return self._constants[key]
 
     def take(self) -> list[NodeProto]:

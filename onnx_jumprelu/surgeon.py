@@ -14,9 +14,8 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.rewrite.lowerings import rounded
+from onnx_jumprelu.rewrite.jump import checked_number, rounded
 from onnx_jumprelu.rewrite.patch import patch_model
-from onnx_jumprelu.rewrite.recipe import checked_jump
 from onnx_jumprelu.tensor_types import FLOAT_TYPES
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def jumprelu(self: Any, x: Any, jump: float) -> Any:  # noqa: ANN401 - GraphSurg
     Raises:
         OptionError: the jump is out of range, x is not a floating-point tensor, or the graph's opset is below 9.
     """
-    checked = checked_jump(jump, "the jump")
+    checked = checked_number(jump, "the jump")
     if x.dtype is None:
         raise OptionError(f"tensor '{x.name}' has no dtype; set it, so that the jump can be rounded to it")
     elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(x.dtype))

@@ -14,6 +14,7 @@ from onnx_jumprelu.evaluation.attacking import AttackRun
 from onnx_jumprelu.report.words import count, printable
 from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
+from onnx_jumprelu.rewrite.jump import shown
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.verification.verify import VerifyReport
 
@@ -35,7 +36,7 @@ def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = Fa
 def _status(site: ActivationSite) -> str:
     if site.reason is not None:
         return f"not patchable: {site.reason}"
-    return "patchable" if site.jump is None else f"JumpReLU, jump {site.jump:g}"
+    return "patchable" if site.jump is None else f"JumpReLU, jump {shown(site.jump)}"
 
 
 def _shape(site: ActivationSite) -> str:
@@ -56,7 +57,7 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
 
 
 def _jump(site: SiteJump) -> str:
-    return f"jump {site.jump:g}" + ("" if site.jump_input is None else f", overridden by input '{site.jump_input}'")
+    return f"jump {shown(site.jump)}" + ("" if site.jump_input is None else f", overridden by input '{site.jump_input}'")
 
 
 def patched_line(result: PatchedFile) -> str:

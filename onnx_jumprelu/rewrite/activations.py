@@ -26,6 +26,7 @@ from onnx_jumprelu.graph import (
     walk_scopes,
 )
 from onnx_jumprelu.rewrite.elsewhere import Elsewhere
+from onnx_jumprelu.rewrite.jump import Jump
 from onnx_jumprelu.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
 
 OLDEST_OPSET = 7
@@ -47,7 +48,7 @@ class ActivationSite:
         dtype: Element type by NumPy's name (`float32`), None where it cannot be inferred.
         shape: Shape of the output: int, symbolic name or None per dimension; None where it cannot be inferred.
         reason: Why it cannot be patched; None where it can.
-        jump: The jump in force in a model that was patched before, else None.
+        jump: The jump in force in a model that was patched before, one or one per channel, else None.
     """
 
     name: str
@@ -58,7 +59,18 @@ class ActivationSite:
     dtype: str | None
     shape: tuple[Dimension, ...] | None
     reason: str | None = None
-    jump: float | None = None
+    jump: Jump | None = None
+
+    @property
+    def rank(self) -> int | None:
+        """Number of dimensions, None where the file does not tell."""
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def n_channels(self) -> int | None:
+        """Size of axis 1, None where the file does not tell, or there is no such axis."""
+        count = self.shape[1] if self.shape is not None and len(self.shape) > 1 else None
+        return count if isinstance(count, int) else None
 
     @property
     def patchable(self) -> bool:

@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 from onnx import FunctionProto, TensorProto, helper
 
-from onnx_jumprelu.graph import GraphBuilder, numpy_dtype
+from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.graph import GraphBuilder
+from onnx_jumprelu.rewrite.jump import Jump, numbers_of, shaped
 
 DOMAIN = "onnx_jumprelu"
 AUTO = "auto"
@@ -26,6 +28,7 @@ class JumpSite:
     Attributes:
         x: Name of the pre-activation.
         jump: The jump, rounded to the element type where that is known.
+        rank: Number of dimensions, None where it is not known (then there is no jump per channel).
         jump_input: Name of the graph input that holds the jump, None where it is a constant.
         elem_type: Element type, None where only the run will tell (then CastLike makes the constants).
         opset: Version of the standard domain in the site's scope.
@@ -37,7 +40,8 @@ class JumpSite:
     """
 
     x: str
-    jump: float
+    jump: Jump
+    rank: int | None
     jump_input: str | None
     elem_type: int | None
     opset: int
@@ -47,17 +51,17 @@ class JumpSite:
     function: str = "JumpReLU"
     main_opset: int | None = None
 
-    def constant(self, value: float, what: str, to: GraphBuilder) -> str:
-        """A scalar of the site's element type."""
+    def constant(self, values: float | Array, what: str, to: GraphBuilder) -> str:
+        """A constant of the site's element type."""
         if self.elem_type is not None:
-            return to.constant(self.elem_type, value, f"jumprelu/{what}")
-        double = to.constant(TensorProto.DOUBLE, value, f"jumprelu/{what}_double")
+            return to.constant(self.elem_type, values, f"jumprelu/{what}")
+        double = to.constant(TensorProto.DOUBLE, values, f"jumprelu/{what}_double")
         return to.op("CastLike", [double, self.x], f"{self.base}/{what}")
 
     def threshold(self, to: GraphBuilder) -> str:
-        """Name of the scalar tensor that holds the jump in the site's element type."""
+        """Name of the tensor that holds the jump in the site's element type: a scalar, or one number per channel."""
         if self.jump_input is None:
-            return self.constant(self.jump, "jump", to)
+            return self.constant(shaped(self.jump, self.rank), "jump", to)
         if self.elem_type is None:
             return to.op("CastLike", [self.jump_input, self.x], f"{self.base}/jump")
         return self.jump_input
@@ -96,12 +100,15 @@ def _where(site: JumpSite, to: GraphBuilder) -> str:
 
 
 def _thresholded_relu(site: JumpSite, to: GraphBuilder) -> str:
-    return to.op("ThresholdedRelu", [site.x], f"{site.base}/jumprelu", alpha=site.jump)
+    (alpha,) = numbers_of(site.jump)
+    return to.op("ThresholdedRelu", [site.x], f"{site.base}/jumprelu", alpha=alpha)
 
 
 def _refuse_thresholded_relu(site: JumpSite) -> str | None:
     if site.jump_input is not None:
         return "its alpha is an attribute and cannot be an input"
+    if isinstance(site.jump, tuple):
+        return "its alpha is one number and cannot hold a jump per channel"
     if site.keep_nan:
         return "it turns NaN into 0 and has no NaN-keeping form"
     if site.elem_type is None:
@@ -179,14 +186,6 @@ def _opset_conflict(lowering: str, site: JumpSite) -> str | None:
 def jump_type(elem_type: int | None) -> int:
     """Element type of a graph input that holds a jump: the site's, float32 where only the run will tell."""
     return TensorProto.FLOAT if elem_type is None else elem_type
-
-
-def rounded(jump: float, elem_type: int | None) -> float:
-    """The jump as the nearest number of the element type, infinite where it is out of range."""
-    if elem_type is None:
-        return jump
-    with np.errstate(over="ignore"):
-        return float(np.asarray(jump, np.float64).astype(numpy_dtype(elem_type)))
 
 
 def function_body(site: JumpSite, to: GraphBuilder) -> FunctionProto:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.rewrite.jump import Jump, checked_jump, checked_number
 from onnx_jumprelu.rewrite.lowerings import AUTO, LOWERINGS
-from onnx_jumprelu.rewrite.recipe import Recipe, checked_jump, matching
+from onnx_jumprelu.rewrite.recipe import Recipe, matching
 
 LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
 
@@ -30,7 +31,7 @@ class PatchOptions:
 
     Attributes:
         jump: One jump for all sites, in units of the pre-activations; or else
-        recipe: a jump per site.
+        recipe: a jump per site, or per channel of a site.
         include: Names or globs of the sites to patch; empty for all.
         exclude: Names or globs of the sites to leave as they are.
         lowering: `where`, `thresholded-relu`, `function`, `cast-mul`, or `auto`: the first of `where` and `cast-mul`
@@ -53,7 +54,7 @@ class PatchOptions:
         if (self.jump is None) == (self.recipe is None):
             raise OptionError("give either a jump or a recipe")
         if self.jump is not None:
-            checked_jump(self.jump, "the jump")
+            checked_number(self.jump, "the jump")
         if self.lowering != AUTO and self.lowering not in LOWERINGS:
             raise OptionError(f"no lowering '{self.lowering}'; there are {AUTO}, {', '.join(LOWERINGS)}")
         if self.lowering == "thresholded-relu" and (self.keep_nan or self.jump_input):
@@ -62,7 +63,7 @@ class PatchOptions:
         if isinstance(self.include, str) or isinstance(self.exclude, str):
             raise OptionError("include and exclude are lists of names or globs")
 
-    def jumps(self, names: Collection[str]) -> dict[str, float | str]:
+    def jumps(self, names: Collection[str]) -> dict[str, Jump | str]:
         """For each of a model's sites its jump, or the reason why these options leave it as it is.
 
         Raises:
@@ -71,7 +72,7 @@ class PatchOptions:
         given = dict.fromkeys(names, self.jump) if self.recipe is None else self.recipe.jumps(names)
         included = {name for pattern in self.include for name in matching(pattern, given, "include")}
         excluded = {name for pattern in self.exclude for name in matching(pattern, given, "exclude")}
-        result: dict[str, float | str] = {}
+        result: dict[str, Jump | str] = {}
         for name, jump in given.items():
             if self.include and name not in included:
                 result[name] = "not included"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import OptionError, PatchError
-from onnx_jumprelu.graph import FreshNames, GraphBuilder, Scope, scalar
+from onnx_jumprelu.graph import FreshNames, GraphBuilder, Scope, tensor
 from onnx_jumprelu.rewrite.activations import ActivationSite, find
+from onnx_jumprelu.rewrite.jump import Jump, shaped
 from onnx_jumprelu.rewrite.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
 from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
 from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
@@ -35,7 +36,7 @@ class SiteJump:
     """A patched site, the jump that it was given, and the graph input that overrides it (None where none does)."""
 
     name: str
-    jump: float
+    jump: Jump
     jump_input: str | None = None
 
 
@@ -138,7 +139,7 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
     jumps = {site.name: site.jump for site in record.sites}
     one = record.jump_input == "one"
     options = PatchOptions(
-        jump=next(iter(jumps.values())) if one else None,
+        jump=cast("float", next(iter(jumps.values()))) if one else None,
         recipe=None if one else Recipe(None, jumps),
         include=tuple(jumps),
         lowering=cast("LoweringName", AUTO if "," in record.lowering else record.lowering),
@@ -169,9 +170,9 @@ def _rewrite(model: ModelProto, planned: list[Planned], options: PatchOptions, i
         for index, nodes in reversed(insertions):
             for node in reversed(nodes):
                 scopes[path].nodes.insert(index, node)
-    for tensor in jump_inputs.values():
-        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, []))
-        model.graph.initializer.append(tensor)
+    for default in jump_inputs.values():
+        model.graph.input.append(helper.make_tensor_value_info(default.name, default.data_type, default.dims))
+        model.graph.initializer.append(default)
     record = Provenance(
         version=__version__,
         lowering=_lowering_names(planned),
@@ -237,7 +238,7 @@ def _with_jump_inputs(
     result = []
     for plan in planned:
         name = common or names(f"jump.{plan.found.site.name}")
-        inputs[name] = scalar(jump_type(plan.found.elem_type), plan.jump, name)
+        inputs[name] = tensor(jump_type(plan.found.elem_type), shaped(plan.jump, plan.target.rank), name)
         result.append(replace(plan, target=replace(plan.target, jump_input=name)))
     return result
 

@@ -8,8 +8,9 @@ from onnx import ModelProto
 
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset
-from onnx_jumprelu.rewrite.activations import Found, find
-from onnx_jumprelu.rewrite.lowerings import JumpSite, choose, jump_type, rounded
+from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
+from onnx_jumprelu.rewrite.jump import Jump, numbers_of, rounded
+from onnx_jumprelu.rewrite.lowerings import JumpSite, choose, jump_type
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.tensor_types import dtype_name
 
@@ -27,7 +28,7 @@ class Planned:
     """A site that will be rewritten."""
 
     found: Found
-    jump: float
+    jump: Jump
     lowering: str
     target: JumpSite
 
@@ -53,7 +54,7 @@ def plan_sites(model: ModelProto, options: PatchOptions) -> tuple[list[Planned],
     return planned, skipped
 
 
-def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptions) -> Planned | str:
+def _plan_site(model: ModelProto, found: Found, jump: Jump, options: PatchOptions) -> Planned | str:
     """How one site is patched, or the reason why it cannot be."""
     site = found.site
     if options.jump_input:
@@ -62,17 +63,15 @@ def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptio
         if site.scope.startswith("function "):
             return "a function body cannot see a graph input; inline the function, or leave out the jump input"
     held_in = jump_type(found.elem_type) if options.jump_input else found.elem_type
-    in_type = rounded(jump, held_in)
-    if in_type == float("inf"):
-        raise OptionError(f"site '{site.name}': jump {jump!r} is out of range for {dtype_name(held_in or 0)}")
-    if jump and not in_type:
-        raise OptionError(
-            f"site '{site.name}': jump {jump!r} is 0 in {dtype_name(held_in or 0)}; give 0 or a larger one"
-        )
+    if isinstance(jump, tuple):
+        _check_channels(site, len(jump))
+        jump = jump if len(jump) > 1 else jump[0]  # of a single channel it is the site's
+    in_type = _rounded(jump, held_in, site.name)
     opset, main = found.scope.opset or 0, main_opset(model)
     target = JumpSite(
         x=site.input,
         jump=in_type,
+        rank=site.rank,
         jump_input="jump" if options.jump_input else None,
         elem_type=found.elem_type,
         opset=opset,
@@ -84,3 +83,31 @@ def _plan_site(model: ModelProto, found: Found, jump: float, options: PatchOptio
     )
     lowering, reason = choose(options.lowering, target)
     return reason or Planned(found, jump, lowering, target)
+
+
+def _rounded(jump: Jump, elem_type: int | None, site: str) -> Jump:
+    """The jump in the element type. Raises OptionError where that has no such number."""
+    in_type = rounded(jump, elem_type)
+    for asked, held in zip(numbers_of(jump), numbers_of(in_type), strict=True):
+        if held == float("inf"):
+            raise OptionError(f"site '{site}': jump {asked!r} is out of range for {dtype_name(elem_type or 0)}")
+        if asked and not held:
+            raise OptionError(
+                f"site '{site}': jump {asked!r} is 0 in {dtype_name(elem_type or 0)}; give 0 or a larger one"
+            )
+    return in_type
+
+
+def _check_channels(site: ActivationSite, count: int) -> None:
+    """Raise OptionError where a site has not this number of channels, or the file does not say how many.
+
+    A wrong number could broadcast, and the model would then compute something else without a word.
+    """
+    channels = site.n_channels
+    if channels is None:
+        raise OptionError(
+            f"site '{site.name}': a jump per channel needs a known number of channels (axis 1), its shape is "
+            f"{list(site.shape) if site.shape is not None else 'unknown'}; give one number"
+        )
+    if channels != count:
+        raise OptionError(f"site '{site.name}': has {channels} channels, and the recipe gives it {count} jumps")

@@ -11,6 +11,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_jumprelu.errors import ProvenanceError
+from onnx_jumprelu.rewrite.jump import Jump
 
 PREFIX = "onnx_jumprelu."
 
@@ -23,7 +24,7 @@ class PatchedSite:
         name: The site's name.
         scope: The site's scope.
         tensor: Name of the activation's output.
-        jump: The jump that was asked for; the graph holds it rounded to the element type.
+        jump: The jump that was asked for, one or one per channel; the graph holds it rounded to the element type.
         lowering: How it was lowered.
         jump_input: The graph input that overrides the jump, None where the jump is fixed.
         added: Outputs of the nodes that the rewrite put before the site's own.
@@ -33,7 +34,7 @@ class PatchedSite:
     name: str
     scope: str
     tensor: str
-    jump: float
+    jump: Jump
     lowering: str
     jump_input: str | None
     added: tuple[str, ...]
@@ -139,7 +140,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
             name=site["name"],
             scope=site["scope"],
             tensor=site["tensor"],
-            jump=float(jumps[site["name"]]),
+            jump=_jump(jumps[site["name"]]),
             lowering=site["lowering"],
             jump_input=site["jump_input"],
             added=tuple(site["added"]),
@@ -159,6 +160,10 @@ def _parse(entries: dict[str, str]) -> Provenance:
         functions=tuple(undo["functions"]),
         imports=tuple(undo["imports"]),
     )
+
+
+def _jump(content: float | list[float]) -> Jump:
+    return tuple(float(value) for value in content) if isinstance(content, list) else float(content)
 
 
 def drop_provenance(model: ModelProto) -> None:

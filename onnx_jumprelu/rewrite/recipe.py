@@ -1,44 +1,25 @@
 """Which site gets which jump; reading and writing recipe files.
 
 A recipe file is JSON: a default, and jumps by site name or glob. An exact name goes before every glob, an earlier glob
-before a later one. Without a default, a site that nothing names stays as it is.
+before a later one. Without a default, a site that nothing names stays as it is. A list gives each channel of a site
+(axis 1) its own jump.
 
-    {"default": 0.5, "sites": {"conv1/relu": 1.5, "layer4/*": 0.0}}
+    {"default": 0.5, "sites": {"conv1/relu": [1.5, 0.0, 1.25], "layer4/*": 0.0}}
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.rewrite.jump import Jump, checked_jump, checked_number
 
 MOST_NAMES_SHOWN = 20
-MOST_CHARACTERS_SHOWN = 40
-
-
-def checked_jump(value: object, where: str) -> float:
-    """A jump as a float.
-
-    Raises:
-        OptionError: it is not a finite number of at least 0; `where` says what it was meant for.
-    """
-    jump = math.nan
-    # Real: NumPy's numbers too. True is no jump.
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        with contextlib.suppress(OverflowError):  # an integer of 400 digits
-            jump = float(value)
-    if not math.isfinite(jump) or jump < 0:
-        shown = str(value) if isinstance(value, float) else json.dumps(value, default=str)
-        raise OptionError(f"{where} must be a finite number of at least 0, not {shown[:MOST_CHARACTERS_SHOWN]}")
-    return jump + 0.0  # -0.0 becomes 0.0
 
 
 @dataclass(frozen=True)
@@ -47,33 +28,33 @@ class Recipe:
 
     Attributes:
         default: Jump of every site that `sites` does not name; None leaves such a site as it is.
-        sites: Jump by site name or glob (`*`, `?`, `[...]`).
+        sites: Jump by site name or glob (`*`, `?`, `[...]`): one number, or several, one per channel.
     """
 
     default: float | None = None
-    sites: Mapping[str, float] = field(default_factory=dict)
+    sites: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises OptionError for a jump that is not a finite number of at least 0, or an empty recipe."""
+        """Raises OptionError for a jump that is not finite and at least 0, or an empty recipe."""
         if self.default is not None:
-            checked_jump(self.default, "the default")
+            checked_number(self.default, "the default")
         for name, jump in self.sites.items():
             checked_jump(jump, f"the jump of site '{name}'")
         if self.default is None and not self.sites:
             raise OptionError("the recipe has neither a default nor a site; give it at least one jump")
 
-    def jumps(self, names: Collection[str]) -> dict[str, float | None]:
+    def jumps(self, names: Collection[str]) -> dict[str, Jump | None]:
         """The jump of each of a model's sites, None where the recipe leaves it as it is.
 
         Raises:
             OptionError: the recipe has a name, or a glob, that fits none of the sites.
         """
-        result: dict[str, float | None] = dict.fromkeys(names, self.default)
+        result: dict[str, Jump | None] = dict.fromkeys(names, self.default)
         exact = self.sites.keys() & result.keys()
         for pattern, jump in reversed(list(self.sites.items())):  # so that the first glob has the last word
             for name in matching(pattern, result, "the recipe"):
                 if name == pattern or name not in exact:
-                    result[name] = float(jump)
+                    result[name] = checked_jump(jump, f"the jump of site '{name}'")
         return result
 
     @staticmethod
@@ -101,7 +82,8 @@ class Recipe:
     def to_json(self) -> str:
         """The recipe as the text of a recipe file."""
         content = {} if self.default is None else {"default": self.default}
-        return json.dumps({**content, "sites": dict(self.sites)}, indent=2) + "\n"
+        sites = {name: checked_jump(jump, f"the jump of site '{name}'") for name, jump in self.sites.items()}
+        return json.dumps({**content, "sites": sites}, indent=2) + "\n"
 
 
 def _parse(content: object) -> Recipe:
@@ -114,7 +96,7 @@ def _parse(content: object) -> Recipe:
     if not isinstance(sites, dict):
         raise OptionError("'sites' is an object of jumps by site name or glob")
     return Recipe(
-        None if default is None else checked_jump(default, "the default"),
+        None if default is None else checked_number(default, "the default"),
         {name: checked_jump(jump, f"the jump of site '{name}'") for name, jump in sites.items()},
     )
 

@@ -11,13 +11,14 @@ from typing import cast
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError
 from onnx_jumprelu.model_io import ModelFile
 from onnx_jumprelu.rewrite.activations import find
-from onnx_jumprelu.rewrite.lowerings import LOWERINGS, jump_type, rounded
+from onnx_jumprelu.rewrite.jump import rounded, shaped
+from onnx_jumprelu.rewrite.lowerings import LOWERINGS, jump_type
 from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
 from onnx_jumprelu.rewrite.patch import patch_as_recorded, patch_in_place
 from onnx_jumprelu.rewrite.provenance import drop_provenance
@@ -34,6 +35,9 @@ OPTIMIZED = (
     "and where it lies at the jump, a last-bit difference decides between 0 and the jump itself. That is rounding at a "
     "discontinuity, not a wrong rewrite; the checks above run with graph optimizations off."
 )
+
+
+LARGEST_PIECE = 2**22  # values of a site at once: every number of a 16-bit type for each of many channels is too much
 
 
 class FailedError(JumpReLUError):
@@ -152,20 +156,23 @@ def _site_alone(pair: Pair, region: Region) -> int:
 def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
     site, cap = region.found.site, region.found.cap
     jump = rounded(pair.jump(region), elem_type)
-    x = probes(elem_type, jump, cap, pair.seed)
+    x = probes(elem_type, jump, cap, pair.seed, site.rank or 1)
     keeps_nan = pair.keeps_nan(site.name)
+    undecided = np.zeros(x.shape, bool)
     if keeps_nan is None or (keeps_nan and cap is not None):
-        x = x[~np.isnan(x)]  # no record says, or it is up to the operator that caps
+        undecided |= np.isnan(x)  # no record says, or it is up to the operator that caps
     if region.found.elem_type is None and elem_type == TensorProto.FLOAT16:
-        x = x[x != x.dtype.type(jump)]  # see _sites_inside: the jump itself may be left unrounded
-    expected = jumprelu(x, jump, cap, keep_nan=bool(keeps_nan))
-    model = site_model(region, elem_type, pair.patched.model, pair.jumps)
+        undecided |= x == shaped(jump, x.ndim).astype(x.dtype)  # see _sites_inside: the jump may be left unrounded
+    x[undecided] = 0
+    model = site_model(region, elem_type, x.shape, pair.patched.model, pair.jumps)
     for optimize in (False, True):
-        (y,) = pair.runner(model, pair.patched, optimize=optimize).run(None, {site.input: x})
-        wrong = difference(y, expected)
-        if wrong:
-            raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
-    return 2 * x.size
+        runner = pair.runner(model, pair.patched, optimize=optimize)
+        for piece in np.array_split(x, -(-x.size // LARGEST_PIECE)):
+            (y,) = runner.run(None, {site.input: piece})
+            wrong = difference(y, jumprelu(piece, jump, cap, keep_nan=bool(keeps_nan)))
+            if wrong:
+                raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
+    return 2 * int((~undecided).sum())
 
 
 def _sites_inside(pair: Pair) -> tuple[int, int, str]:
@@ -177,12 +184,12 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
     for region in regions:
         site = region.found.site
         x, y = values[site.input], values[site.tensor]
-        jump = x.dtype.type(pair.jump(region))
+        jump = rounded(pair.jump(region), helper.np_dtype_to_tensor_dtype(x.dtype))
         expected = jumprelu(x, jump, region.found.cap)
         decided = ~np.isnan(x)
         if x.dtype == np.float16:
             # onnxruntime computes float16 in float32 on the CPU, merges casts, and so may compare before it rounds.
-            decided &= x != jump
+            decided &= x != shaped(jump, x.ndim).astype(x.dtype)
         wrong = difference(y[decided], expected[decided])
         if wrong:
             raise FailedError(f"site '{site.name}' is not JumpReLU of its input on {source}: {wrong}")

@@ -13,8 +13,9 @@ import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import constant_node_value, scalar, walk_scopes
+from onnx_jumprelu.graph import constant_node_value, tensor, walk_scopes
 from onnx_jumprelu.model_io import ModelFile, load
+from onnx_jumprelu.rewrite.jump import Jump
 from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
@@ -51,12 +52,12 @@ class Pair:
         return jump_inputs(self.original.model, self.patched.model)
 
     @cached_property
-    def _defaults(self) -> dict[str, float]:
-        tensors = (tensor for tensor in self.patched.model.graph.initializer if tensor.name in self.jumps)
-        return {tensor.name: float(numpy_helper.to_array(tensor).astype(np.float64).item()) for tensor in tensors}
+    def _defaults(self) -> dict[str, Array]:
+        held = (entry for entry in self.patched.model.graph.initializer if entry.name in self.jumps)
+        return {entry.name: numpy_helper.to_array(entry).astype(np.float64) for entry in held}
 
-    def jump(self, region: Region) -> float:
-        """The jump that the graph holds for a site."""
+    def jump(self, region: Region) -> Jump:
+        """The jump that the graph holds for a site, one or one per channel."""
         return jump_in_graph(region, self._defaults)
 
     @cached_property
@@ -135,7 +136,7 @@ def at_jump_zero(patched: ModelProto, regions: list[Region], jumps: set[str]) ->
             elif node.op_type == "ThresholdedRelu":
                 del node.attribute[:]
                 node.attribute.append(helper.make_attribute("alpha", 0.0))
-    for tensor in zeroed.graph.initializer:
-        if tensor.name in jumps:
-            tensor.CopyFrom(scalar(tensor.data_type, 0.0, tensor.name))
+    for default in zeroed.graph.initializer:
+        if default.name in jumps:
+            default.CopyFrom(tensor(default.data_type, np.zeros(default.dims), default.name))
     return zeroed

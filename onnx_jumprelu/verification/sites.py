@@ -19,8 +19,9 @@ from onnx_jumprelu.graph import (
     constant_node_value,
     numpy_dtype,
 )
+from onnx_jumprelu.rewrite.jump import Jump, shaped
 from onnx_jumprelu.rewrite.lowerings import DOMAIN
-from onnx_jumprelu.verification.structure import Region
+from onnx_jumprelu.verification.structure import Region, StructureError
 
 N_RANDOM = 4096
 # Where the file does not tell the element type, a site must be right for each that onnxruntime computes with.
@@ -71,29 +72,37 @@ def arrays(output: object) -> list[Array]:
     return [] if output is None else [np.asarray(output)]
 
 
-def jumprelu(x: Array, jump: float, cap: float | None = None, *, keep_nan: bool = False) -> Array:
+def jumprelu(x: Array, jump: Jump, cap: float | None = None, *, keep_nan: bool = False) -> Array:
     """`x if x > jump else 0`, capped: the definition, in NumPy and in the type of x.
 
     Args:
         x: Pre-activations of any shape and floating-point type.
-        jump: The jump, a number of that type.
+        jump: The jump, a number of that type, or one per channel (axis 1).
         cap: Upper bound (6 for ReLU6), None for none.
         keep_nan: NaN stays NaN; otherwise it becomes 0, as no NaN is greater than the jump.
     """
     zero = x.dtype.type(0)
     with np.errstate(invalid="ignore"):  # NaN
-        y: Array = np.where(x > x.dtype.type(jump), x, zero)
+        y: Array = np.where(x > shaped(jump, x.ndim).astype(x.dtype), x, zero)
         if cap is not None:
             y = np.minimum(y, x.dtype.type(cap))
         return np.where(np.isnan(x), x, y) if keep_nan else y
 
 
-def probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
-    """Values of shape (N,) that tell JumpReLU from its look-alikes.
+def probes(elem_type: int, jump: Jump, cap: float | None, seed: int, rank: int = 1) -> Array:
+    """Values that tell JumpReLU from its look-alikes, of shape (N,), or (N, C, 1, ...) for a jump per channel.
 
     Every number of a 16-bit type; else edge cases (around the jump, the cap and zero, infinities, NaN) and seeded
     random numbers on the jump's scale.
     """
+    if not isinstance(jump, tuple):
+        return _probes(elem_type, jump, cap, seed)
+    channels = [_probes(elem_type, value, cap, seed + place) for place, value in enumerate(jump)]
+    stacked = np.stack(channels, axis=1)
+    return stacked.reshape(*stacked.shape, *[1] * (rank - 2))
+
+
+def _probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
     dtype = numpy_dtype(elem_type)
     if dtype.itemsize == 2:  # noqa: PLR2004
         return np.arange(2**16, dtype=np.uint16).view(dtype)
@@ -106,31 +115,46 @@ def probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
     return np.concatenate([centres, *around, -centres, special, random])
 
 
-def jump_in_graph(region: Region, defaults: dict[str, float]) -> float:
+def jump_in_graph(region: Region, defaults: dict[str, Array]) -> Jump:
     """The jump that a site's nodes hold: the largest of their constants, of which the only other one is 0.
 
     Args:
         region: The site.
         defaults: Default values of the jump inputs, by name.
+
+    Raises:
+        StructureError: it holds several numbers that do not lie along the site's channels.
     """
-    values = [0.0]
+    values = [np.zeros(())]
     for node in region.nodes:
         values += [defaults[name] for name in node.input if name in defaults]
         if node.op_type == "Constant":
-            values.append(float(constant_node_value(node).astype(np.float64).item()))
+            values.append(constant_node_value(node).astype(np.float64))
         elif node.op_type == "ThresholdedRelu":
-            values.append(attribute(node, "alpha", 1.0))
-    return max(values)
+            values.append(np.asarray(attribute(node, "alpha", 1.0)))
+    largest = max(values, key=lambda value: (value.max(initial=0.0), value.size))
+    if largest.size == 1:
+        return float(largest.item())
+    site = region.found.site
+    jump = tuple(largest.ravel().tolist())
+    if site.n_channels != len(jump) or shaped(jump, site.rank).shape != largest.shape:
+        raise StructureError(
+            f"site '{site.name}' holds jumps of shape {list(largest.shape)}, which do not lie along its channels"
+        )
+    return jump
 
 
-def site_model(region: Region, elem_type: int, patched: ModelProto, jumps: set[str]) -> ModelProto:
-    """A site's nodes as a model of their own, from pre-activation to activation, both of shape (N,)."""
+def site_model(
+    region: Region, elem_type: int, shape: tuple[int, ...], patched: ModelProto, jumps: set[str]
+) -> ModelProto:
+    """A site's nodes as a model of their own, from pre-activation to activation, both of this shape but for axis 0."""
     site, proto = region.found.site, _root(region)
+    dims: list[str | int | None] = ["N", *shape[1:]]
     graph = helper.make_graph(
         list(region.nodes),
         "site",
-        [helper.make_tensor_value_info(site.input, elem_type, ["N"])],
-        [helper.make_tensor_value_info(site.tensor, elem_type, ["N"])],
+        [helper.make_tensor_value_info(site.input, elem_type, dims)],
+        [helper.make_tensor_value_info(site.tensor, elem_type, dims)],
         [tensor for tensor in patched.graph.initializer if tensor.name in jumps],
     )
     for name in region.found.node.input:
