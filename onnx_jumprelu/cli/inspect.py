@@ -47,7 +47,8 @@ def run(
 
 
 def _measured(model: Path, data: Path, mean: list[float] | None, std: list[float] | None) -> list[PreActivations]:
+    from onnx_jumprelu.evaluation.attacking import Target
     from onnx_jumprelu.evaluation.preactivations import measure_file
     from onnx_jumprelu.evaluation.validation import load_validation
 
-    return measure_file(model, load_validation(data), mean, std)
+    return measure_file(Target(model, mean=mean, std=std), load_validation(data))

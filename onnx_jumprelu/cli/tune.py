@@ -73,6 +73,13 @@ def run(
     input_name: InputNameOption = None,
     output_name: OutputNameOption = None,
     threads: ThreadsOption = None,
+    per_channel: Annotated[
+        bool,
+        typer.Option(
+            "--per-channel",
+            help="Try a jump in each channel too, each at a quantile of the channel's own pre-activations.",
+        ),
+    ] = False,
     trials: Annotated[int | None, typer.Option(help="Most candidates to try. [default: 90]", min=1)] = None,
     seed: SeedOption = 0,
     output: Annotated[
@@ -93,7 +100,7 @@ def run(
     from onnx_jumprelu.evaluation.validation import load_validation
     from onnx_jumprelu.report import tuning_csv, tuning_json, tuning_table
 
-    given: TuneKeywords = {"max_drop": max_drop, "eps": eps, "norm": norm, "seed": seed}
+    given: TuneKeywords = {"max_drop": max_drop, "eps": eps, "norm": norm, "per_channel": per_channel, "seed": seed}
     if family:
         given["families"] = [each.value for each in family]
     if trials is not None:

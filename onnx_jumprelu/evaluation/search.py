@@ -11,8 +11,10 @@ from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.evaluation.objective import WorstCase
 from onnx_jumprelu.evaluation.preactivations import PreActivations, pooled_quantile
 from onnx_jumprelu.evaluation.sweep import Jumps, Sweep
+from onnx_jumprelu.rewrite.jump import Jump, mean
 
 FAMILIES = ("uniform", "quantile", "sites")
+CHANNELS = "channels"  # the family that is only searched when asked for
 ORIGINAL = "original"
 # Shares of the positive pre-activations that a jump silences.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -53,7 +55,7 @@ class Trial:
     @property
     def size(self) -> tuple[float, float]:
         """How large the jumps are: by what they silence, and of two that silence as much, by their sum."""
-        return self.strength, sum(self.jumps)
+        return self.strength, sum(mean(jump) for jump in self.jumps)
 
     @property
     def rank(self) -> tuple[float, float, float]:
@@ -125,15 +127,20 @@ class Search:
         """Those within the clean-accuracy budget, the original first."""
         return [trial for trial in self.trials if self._scene.affordable(trial.correct, self._original)]
 
-    def run(self, families: Iterable[str]) -> None:
-        """Try families of candidates, in their own order."""
+    def run(self, families: Iterable[str], *, per_channel: bool = False) -> None:
+        """Try families of candidates, in their own order, and jumps per channel last."""
         chosen = set(families)
+        reserved = self._left // 4 if per_channel and "sites" in chosen else 0
+        self._left -= reserved
         if "uniform" in chosen:
             self.uniform()
         if "quantile" in chosen:
             self.quantile()
         if "sites" in chosen:
             self.by_site()
+        self._left += reserved
+        if per_channel:
+            self.by_channel()
 
     def uniform(self) -> None:
         """One jump for all sites: quantiles of all positive pre-activations together."""
@@ -154,6 +161,21 @@ class Search:
             self._pass(self._tried[start] or self.original, share)
         self._fine(max(self.affordable, key=lambda trial: trial.rank))
 
+    def by_channel(self) -> None:
+        """One site after the other, each channel at a quantile of its own pre-activations; from the best so far."""
+        best = max(self.affordable, key=lambda trial: trial.rank)
+        with_channels = [place for place, site in enumerate(self._scene.sites) if site.channels]
+        levels = _spread(SITE_LEVELS[1:], max(FEWEST_SITE_LEVELS, self._left // max(1, 2 * len(with_channels))))
+        for position in with_channels:
+            site = self._scene.sites[position]
+            best = self._best_of(best, position, [site.quantiles(level) for level in levels], CHANNELS)
+        for position in with_channels:
+            if best.jumps[position]:
+                site = self._scene.sites[position]
+                level = site.silenced(best.jumps[position])
+                steps = [site.quantiles(level + step) for step in (0, *FINE_STEPS) if 0 < level + step < 1]
+                best = self._best_of(best, position, steps, CHANNELS)
+
     def _pass(self, best: Trial, budget: int) -> None:
         sites, before = self._scene.sites, self._left
         count = max(FEWEST_SITE_LEVELS, budget // len(sites))
@@ -173,10 +195,10 @@ class Search:
                 steps = [site.quantile(level + step) for step in FINE_STEPS if 0 < level + step < 1]
                 best = self._best_of(best, position, [0.0, *steps])
 
-    def _best_of(self, best: Trial, position: int, jumps: Iterable[float]) -> Trial:
+    def _best_of(self, best: Trial, position: int, jumps: Iterable[Jump], family: str = "sites") -> Trial:
         """The best of a candidate and those that differ from it in one site."""
         base = best.jumps
-        options = [self._try((*base[:position], jump, *base[position + 1 :]), "sites") for jump in jumps]
+        options = [self._try((*base[:position], jump, *base[position + 1 :]), family) for jump in jumps]
         return max([best, *(trial for trial in options if trial is not None)], key=lambda trial: trial.rank)
 
     def _try(self, jumps: Jumps, family: str, *, costly: bool = False) -> Trial | None:

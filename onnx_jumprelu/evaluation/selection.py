@@ -33,7 +33,8 @@ def promising(search: Search) -> list[Trial]:
 
 def _differ(one: Trial, other: Trial) -> bool:
     """Whether two candidates are worth a second look each."""
-    return any(max(a, b) > SAME * min(a, b) for a, b in zip(one.jumps, other.jumps, strict=True))
+    pairs = (np.broadcast_arrays(a, b) for a, b in zip(one.jumps, other.jumps, strict=True))
+    return any((np.maximum(a, b) > SAME * np.minimum(a, b)).any() for a, b in pairs)
 
 
 def smallest_of_the_best(trials: Sequence[Trial]) -> Trial:

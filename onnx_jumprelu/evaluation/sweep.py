@@ -21,12 +21,13 @@ from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.model_io import load
 from onnx_jumprelu.rewrite.activations import ActivationSite
+from onnx_jumprelu.rewrite.jump import Jump, shaped
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
 from onnx_jumprelu.rewrite.plan import SkippedSite
 from onnx_jumprelu.rewrite.provenance import is_patched
 from onnx_jumprelu.rewrite.recipe import Recipe
 
-Jumps = tuple[float, ...]  # one per site, in the order of the graph
+Jumps = tuple[Jump, ...]  # of each site, in the order of the graph; 0 where it has none, never a list of zeros
 
 
 class Sweep:
@@ -37,8 +38,8 @@ class Sweep:
         skipped: The sites that stay as they are, and why.
     """
 
-    def __init__(self, target: Target) -> None:
-        """Open a model that is not patched yet.
+    def __init__(self, target: Target, *, per_channel: bool = False) -> None:
+        """Open a model that is not patched yet; `per_channel` makes room for a jump in each channel.
 
         Raises:
             PatchError: it is patched already, or none of its sites can be given a jump from outside.
@@ -53,13 +54,16 @@ class Sweep:
             names = [site.name for site in found if observable(site) is None]
             if not names:
                 raise PatchError(f"none of its activations can be tuned; '{found[0].name}': {observable(found[0])}")
-            result = patch_model(self._original, recipe=Recipe(0.0), include=names, jump_input=True)
+            zeros = {site.name: (0.0,) * (site.n_channels or 1) for site in found if site.n_channels}
+            recipe = Recipe(0.0, zeros if per_channel else {})
+            result = patch_model(self._original, recipe=recipe, include=names, jump_input=True)
         reasons = {site.name: observable(site) for site in found}
         self.skipped = tuple(SkippedSite(site.name, reasons[site.name] or site.reason) for site in result.skipped)
         self.sites = tuple(site.name for site in result.sites)
         by_name: dict[str, ActivationSite] = {site.name: site for site in found}
         self._found = [by_name[name] for name in self.sites]
-        self._inputs = [str(site.jump_input) for site in result.sites]
+        self._inputs = [(str(site.jump_input), np.shape(site.jump)) for site in result.sites]
+        self._per_channel = per_channel
         with _naming(target.model):
             self._classifier = OnnxClassifier(
                 result.model,
@@ -81,7 +85,12 @@ class Sweep:
 
     def at(self, jumps: Jumps, surrogate: str = "exact") -> OnnxClassifier:
         """The classifier with these jumps, in the same sessions."""
-        return self._with[surrogate].with_inputs(**dict(zip(self._inputs, jumps, strict=True)))
+        values = {}
+        for (name, shape), site, jump in zip(self._inputs, self._found, jumps, strict=True):
+            # A single jump stands for all channels where the graph has room for one in each.
+            full = tuple(np.broadcast_to(jump, shape).tolist()) if shape else jump
+            values[name] = shaped(full, site.rank)
+        return self._with[surrogate].with_inputs(**values)
 
     def correct(self, jumps: Jumps, x: Floats, labels: Labels) -> Bools:
         """Whether the model with these jumps is right, of shape (N,)."""
@@ -89,17 +98,8 @@ class Sweep:
 
     def preactivations(self, x: Floats, rng: np.random.Generator) -> list[PreActivations]:
         """The positive pre-activations of each site in the original model, for inputs (N, ...) in data space."""
-        target = self._target
-        with _naming(target.model):
-            return measure(
-                self._original,
-                self._found,
-                x,
-                rng=rng,
-                mean=target.mean,
-                std=target.std,
-                input_name=target.input_name,
-            )
+        with _naming(self._target.model):
+            return measure(self._original, self._found, x, self._target, rng=rng, per_channel=self._per_channel)
 
 
 def _whole(path: Path) -> ModelProto:

@@ -11,6 +11,7 @@ from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.preactivations import PreActivations
 from onnx_jumprelu.evaluation.statistics import Share, paired_difference, share
+from onnx_jumprelu.rewrite.jump import Jump
 from onnx_jumprelu.rewrite.plan import SkippedSite
 from onnx_jumprelu.rewrite.recipe import Recipe
 
@@ -20,13 +21,13 @@ class Judged:
     """One choice of jumps, on the validation examples that the search never attacked.
 
     Attributes:
-        jumps: The jump of each site.
+        jumps: The jump of each site, or of each of its channels.
         standing: Whether the model withstood every attack, of shape (N,).
         clean: Share of all validation examples that it gets right without an attack.
         held_out_clean: The same, of the held-out examples alone.
     """
 
-    jumps: dict[str, float]
+    jumps: dict[str, Jump]
     standing: Bools
     clean: float
     held_out_clean: float
@@ -97,7 +98,7 @@ class Tuning:
         return recommended(self.original, self.proposed)
 
     @property
-    def jumps(self) -> dict[str, float]:
+    def jumps(self) -> dict[str, Jump]:
         """The recommended jump of each site."""
         return self.chosen.jumps
 

@@ -32,6 +32,8 @@ from onnx_jumprelu.evaluation.validation import Part, load_validation, split
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from onnx_jumprelu.rewrite.jump import Jump
+
 FEWEST_EXAMPLES = 20  # fewer could not show anything
 MOST_FOR_QUICK = 400  # examples that the quick attacks take
 QUICK_STEPS, THOROUGH_STEPS = 10, 40
@@ -47,6 +49,7 @@ class TuneKeywords(TypedDict, total=False):
     norm: NormName
     families: Sequence[str]
     n_trials: int
+    per_channel: bool
     seed: int
 
 
@@ -60,6 +63,7 @@ class TuneSettings:
         norm: Norm of the perturbation.
         families: Which candidates: `uniform`, `quantile`, `sites`; always in this order.
         n_trials: How many candidates to try at most.
+        per_channel: Whether to try a jump in each channel too, each at a quantile of the channel's own pre-activations.
         seed: Seed of all randomness.
     """
 
@@ -68,6 +72,7 @@ class TuneSettings:
     norm: NormName = "Linf"
     families: Sequence[str] = FAMILIES
     n_trials: int = N_TRIALS
+    per_channel: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +128,7 @@ def tune(
     labels = given.required_labels()
     if len(labels) < FEWEST_EXAMPLES:
         raise DataError(f"{given.path}: has {len(labels)} examples; tuning needs at least {FEWEST_EXAMPLES}")
-    sweep = Sweep(target)
+    sweep = Sweep(target, per_channel=chosen.per_channel)
     try:
         x, labels = checked(sweep.at(sweep.zero), given.x, labels)
         return _Tuner(sweep, x, labels, chosen, on_done).run(target.model, given.path)
@@ -189,7 +194,7 @@ class _Tuner:
         x, labels = part.x[:MOST_FOR_QUICK], part.labels[:MOST_FOR_QUICK]
         quick = WorstCase(self._sweep, x, labels, self._threat.quick(QUICK_STEPS), settings.seed)
         search = Search(self._scene, quick, settings.n_trials, self._on_done)
-        search.run(settings.families)
+        search.run(settings.families, per_channel=settings.per_channel)
         return search
 
     def _attacked_again(self, trials: Sequence[Trial]) -> list[Trial]:
@@ -216,10 +221,10 @@ class _Tuner:
     def _thorough(self, part: Part, seed: int) -> WorstCase:
         return WorstCase(self._sweep, part.x, part.labels, self._threat.thorough(THOROUGH_STEPS), seed)
 
-    def _named(self, jumps: Jumps) -> dict[str, float]:
+    def _named(self, jumps: Jumps) -> dict[str, Jump]:
         return dict(zip(self._sweep.sites, jumps, strict=True))
 
-    def _point(self, trial: Trial, chosen: dict[str, float]) -> TrialPoint:
+    def _point(self, trial: Trial, chosen: dict[str, Jump]) -> TrialPoint:
         jumps = self._named(trial.jumps)
         return TrialPoint(
             jumps=jumps,

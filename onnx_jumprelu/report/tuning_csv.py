@@ -6,12 +6,14 @@ import csv
 import io
 
 from onnx_jumprelu.evaluation.tuned import Tuning
+from onnx_jumprelu.rewrite.jump import numbers_of
 
 
 def table(found: Tuning) -> str:
     """Family, stage, clean accuracy, worst case, place on the front, choice, and the jump of each site.
 
-    The stages differ in attacks and examples, so numbers compare within a stage only.
+    Where a site has one jump per channel, its cell holds them with spaces between them. The
+    stages differ in attacks and examples, so numbers compare within a stage only.
     """
     sites = [site.name for site in found.sites]
     text = io.StringIO()
@@ -22,6 +24,6 @@ def table(found: Tuning) -> str:
         for point in points:
             on_front = stage == "thorough" and point in front
             numbers = [f"{point.clean_accuracy:.6f}", f"{point.worst_case:.6f}"]
-            jumps = [repr(point.jumps[site]) for site in sites]
+            jumps = [" ".join(map(repr, numbers_of(point.jumps[site]))) for site in sites]
             writer.writerow([point.family, stage, *numbers, int(on_front), int(point.chosen), *jumps])
     return text.getvalue()

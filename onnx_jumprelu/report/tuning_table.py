@@ -10,6 +10,7 @@ from onnx_jumprelu.evaluation.tuned import Judged, Tuning
 from onnx_jumprelu.report.tables import joined, table
 from onnx_jumprelu.report.tuning_json import LEVELS
 from onnx_jumprelu.report.words import count, percent, points, with_interval
+from onnx_jumprelu.rewrite.jump import shown
 
 NO_GAIN = "No jump gains anything on these data"
 
@@ -79,7 +80,7 @@ def _against_uniform(found: Tuning) -> str:
         return ""
     verdict = "better" if over.low > 0 else "worse" if over.high < 0 else "not shown to be better or worse"
     return (
-        f"Against the best single jump ({next(iter(best.jumps.values())):g} everywhere, worst case "
+        f"Against the best single jump ({shown(next(iter(best.jumps.values())))} everywhere, worst case "
         f"{percent(best.worst_case.value)}): {verdict} ({_interval(over)})."
     )
 
@@ -90,7 +91,7 @@ def _interval(difference: Share) -> str:
 
 def _sites(found: Tuning, *, color: bool) -> str:
     rows = [
-        (site.name, f"{found.jumps[site.name]:g}", f"{site.silenced(found.jumps[site.name]):.0%}")
+        (site.name, shown(found.jumps[site.name]), f"{site.silenced(found.jumps[site.name]):.0%}")
         for site in found.sites
     ]
     return table(("site", "jump", "positive pre-activations silenced"), rows, color=color)
@@ -122,7 +123,7 @@ def _finalists(found: Tuning, *, color: bool) -> str:
             point.family,
             percent(point.clean_accuracy),
             percent(point.worst_case),
-            ", ".join(f"{jump:g}" for jump in point.jumps.values()),
+            ", ".join(shown(jump) for jump in point.jumps.values()),
         )
         for point in found.finalists
     ]

@@ -29,6 +29,12 @@ net (float[N, 4] x) => (float[N, 2] logits)
 """
 ONE_SITE = GAINING.replace("logits = Relu(shifted)", "logits = Identity(shifted)")
 
+# The network with a gain once more, its signal on a smaller scale than the noise: the jump that silences the noise
+# takes the signal too, unless each channel has its own.
+SCALED = ONE_SITE.replace("first = Relu(x)", "scaled = Mul(x, scale) first = Relu(scaled)").replace(
+    "float[4, 2] w = {1.0, -1.0,", "float[4] scale = {0.02, 1.0, 1.0, 1.0}, float[4, 2] w = {50.0, -50.0,"
+)
+
 # The class is the sign of x0 - 0.5, whatever the jump, unless the jump silences both units and so the near examples.
 INDIFFERENT = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -62,6 +68,17 @@ def examples(count: int, seed: int = 0, tag: float = 0.0) -> tuple[Floats, Label
 def data(count: int = 80, seed: int = 0, tag: float = 0.0) -> Data:
     x, labels = examples(count, seed, tag)
     return Data(x, labels, Path("validation.npz"))
+
+
+def often_noisy(count: int = 120) -> Data:
+    """Examples of which three in ten have large noise that cancels out, and nine in ten a signal that none needs."""
+    x, _ = examples(count)
+    rng = np.random.default_rng(3)
+    labels = (np.arange(count) % 10 != 0).astype(np.int64)
+    x[:, 0] = np.where(labels == 0, rng.uniform(0.75, 0.95, count), rng.uniform(0.2, 0.35, count))
+    x[np.arange(count) % 10 > 6, 1:3] = 0.9
+    x[:, 3] = 0.5
+    return Data(x.astype(np.float32), labels, Path("validation.npz"))
 
 
 def near_and_far(count: int = 80) -> Data:

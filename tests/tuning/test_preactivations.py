@@ -9,6 +9,7 @@ import pytest
 from onnx_jumprelu import find_activations
 from onnx_jumprelu.arrays import Floats
 from onnx_jumprelu.errors import DataError
+from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.evaluation.preactivations import PreActivations, measure, measure_file, observable, pooled_quantile
 from tests.models import NESTED, RELU, parse
@@ -20,7 +21,7 @@ def inputs(count: int = 40) -> Floats:
 
 
 def measured(model: onnx.ModelProto, x: Floats) -> list[PreActivations]:
-    return measure(model, find_activations(model), x, rng=np.random.default_rng(0))
+    return measure(model, find_activations(model), x, Target(Path("m.onnx")), rng=np.random.default_rng(0))
 
 
 def test_quantiles() -> None:
@@ -55,6 +56,32 @@ def test_sites_are_pooled_by_their_sizes() -> None:
     assert pooled_quantile([large, small], 0) == 0
 
 
+def test_each_channel_on_its_own() -> None:
+    x = np.abs(inputs()) * np.array([1, 10, 100, 0], np.float32)
+    model = parse(RELU)
+    sites, target = find_activations(model), Target(Path("m.onnx"))
+    (alone,) = measure(model, sites, x, target, rng=np.random.default_rng(0))
+    (site,) = measure(model, sites, x, target, rng=np.random.default_rng(0), per_channel=True)
+    jumps = site.quantiles(0.5)
+    assert jumps == pytest.approx((*np.median(x[:, :3], axis=0), 0), rel=0.01)
+    assert site.silenced(jumps) == pytest.approx(0.5, abs=0.02)
+    assert site.silenced((0.0, 0.0, 1e9, 0.0)) == pytest.approx(1 / 3)
+    assert site.quantiles(0.0) == 0
+    assert alone.channels == ()
+    np.testing.assert_array_equal(alone.sample, site.sample)  # looking closer does not change what was seen
+
+
+def test_channels_of_an_image() -> None:
+    model = parse(RELU.replace("float[N, 4]", "float[N, 4, 3, 3]"))
+    x = np.random.default_rng(0).normal(size=(50, 4, 3, 3)).astype(np.float32) + np.arange(4)[None, :, None, None]
+    x = x.astype(np.float32)
+    (site,) = measure(
+        model, find_activations(model), x, Target(Path("m.onnx")), rng=np.random.default_rng(0), per_channel=True
+    )
+    expected = [np.median(channel[channel > 0]) for channel in x.swapaxes(0, 1)]
+    assert site.quantiles(0.5) == pytest.approx(tuple(expected), rel=0.02)
+
+
 def test_nothing_positive() -> None:
     (site,) = measured(parse(RELU), -np.abs(inputs()) - 1)
     assert site.positive == site.quantile(0.5) == site.silenced(1.0) == pooled_quantile([site], 0.5) == 0
@@ -63,7 +90,7 @@ def test_nothing_positive() -> None:
 def test_normalization() -> None:
     x, model = inputs(), parse(RELU)
     sites = find_activations(model)
-    (site,) = measure(model, sites, x, rng=np.random.default_rng(0), mean=[0.5], std=[2.0])
+    (site,) = measure(model, sites, x, Target(Path("m.onnx"), mean=[0.5], std=[2.0]), rng=np.random.default_rng(0))
     shifted = (x - 0.5) / 2
     assert site.quantile(0.5) == pytest.approx(np.median(shifted[shifted > 0]), rel=0.01)
 
@@ -92,8 +119,9 @@ def test_the_model_is_not_changed() -> None:
 class TestFile:
     def test_same_draw(self, tmp_path: Path) -> None:
         path, data = saved(tmp_path, ONE_SITE), Data(np.abs(inputs()), None, Path("d.npz"))
-        assert measure_file(path, data)[0].quantile(0.3) == measure_file(path, data)[0].quantile(0.3) > 0
+        first, again = (measure_file(Target(path), data)[0].quantile(0.3) for _ in range(2))
+        assert first == again > 0
 
     def test_no_site(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"model\.onnx: has no activation site"):
-            measure_file(saved(tmp_path, INSIDE_A_FUNCTION), Data(inputs(), None, Path("d.npz")))
+            measure_file(Target(saved(tmp_path, INSIDE_A_FUNCTION)), Data(inputs(), None, Path("d.npz")))

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx_jumprelu import OnnxClassifier, Recipe, patch_model
 from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.front import TrialPoint
@@ -56,6 +58,18 @@ class TestSweep:
         expected = first @ [[1, -1], [3, -3], [-3, 3], [0, 0]] + [4.5, 5.5]
         np.testing.assert_allclose(logits, expected, rtol=1e-5)
         assert np.abs(sweep.at(sweep.zero).logits(x) - expected).max() > 0.01
+
+    def test_jumps_per_channel_are_those_of_a_patched_model(self, tmp_path: Path) -> None:
+        path = saved(tmp_path, GAINING)
+        x, labels = examples(40)
+        with_channels = Sweep(Target(path, threads=1), per_channel=True)
+        for jumps in ((0.3, 0.0), ((0.3, 0.0, 0.02, 1.0), 0.0), ((0.0, 0.01, 0.02, 0.0), (4.8, 0.0)), (0.0, 0.0)):
+            recipe = Recipe(None, dict(zip(with_channels.sites, jumps, strict=True)))
+            patched = OnnxClassifier(patch_model(onnx.load(path), recipe=recipe).model, threads=1)
+            np.testing.assert_array_equal(with_channels.at(jumps).logits(x), patched.logits(x))
+            for surrogate in ("exact", "relu", "smooth"):
+                expected = patched.with_surrogate(surrogate).loss_and_grad(x, labels)[1]
+                np.testing.assert_array_equal(with_channels.at(jumps, surrogate).loss_and_grad(x, labels)[1], expected)
 
     def test_one_session_serves_every_jump(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[int] = []

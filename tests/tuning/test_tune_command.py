@@ -13,7 +13,7 @@ import pytest
 
 from onnx_jumprelu import Recipe, patch_file
 from onnx_jumprelu.cli import main
-from tests.tuning.networks import GAINING, INDIFFERENT, examples, near_and_far, saved
+from tests.tuning.networks import GAINING, INDIFFERENT, SCALED, examples, near_and_far, often_noisy, saved
 
 Captured = pytest.CaptureFixture[str]
 COMMAND = ["tune", "model.onnx", "--data", "data.npz", "--eps", "0.1", "--trials", "40"]
@@ -59,6 +59,20 @@ class TestResult:
         assert {site.name: site.jump for site in patched.sites} == {
             name: jump for name, jump in result["jumps"].items() if jump
         }
+
+    def test_per_channel(self, capsys: Captured) -> None:
+        """From the search to a patched file that is proved, with a list of jumps on the way."""
+        saved(Path(), SCALED)
+        given = often_noisy()
+        np.savez("data.npz", x=given.x, y=given.required_labels())
+        result = ran(capsys, "--per-channel", "--max-drop", "0", "--csv", "trials.csv")
+        assert len(result["jumps"]["first"]) == 4
+        assert main([*COMMAND, "--per-channel", "--max-drop", "0"]) == 0
+        assert ", per channel" in capsys.readouterr().out
+        with Path("trials.csv").open(encoding="utf-8", newline="") as file:
+            chosen = [row for row in csv.DictReader(file) if row["chosen"] == "1"]
+        assert [float(jump) for jump in chosen[0]["first"].split()] == result["jumps"]["first"]
+        assert main(["patch", "model.onnx", "--recipe", "model.recipe.json", "-o", "out.onnx", "--verify", "-q"]) == 0
 
     def test_same_seed_same_files(self, capsys: Captured) -> None:
         options = ("--csv", "a.csv", "-o", "a.json", "--seed", "3", "--trials", "12")

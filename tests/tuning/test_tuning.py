@@ -15,6 +15,7 @@ from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.evaluation.tuned import Tuning
 from onnx_jumprelu.evaluation.tuning import TuneKeywords, TuneSettings, tune
 from onnx_jumprelu.evaluation.validation import load_validation, split
+from onnx_jumprelu.rewrite.jump import numbers_of
 from onnx_jumprelu.runtime import Feeds, OrtRunner
 from tests.tuning.networks import (
     EPS,
@@ -23,9 +24,11 @@ from tests.tuning.networks import (
     INDIFFERENT,
     INSIDE_A_FUNCTION,
     ONE_SITE,
+    SCALED,
     data,
     examples,
     near_and_far,
+    often_noisy,
     saved,
 )
 
@@ -33,6 +36,11 @@ from tests.tuning.networks import (
 @pytest.fixture(scope="module")
 def gaining(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("gaining"), GAINING)
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("scaled"), SCALED)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +66,7 @@ class TestGain:
     def test_planted_gain_is_found(self, found: Tuning) -> None:
         first, last = found.jumps.values()
         assert found.gain_shown
+        assert isinstance(first, float)
         assert first > EPS  # the noise and what an attack adds to it
         assert last == 0
         assert found.original.worst_case.value < 0.2
@@ -106,7 +115,7 @@ class TestGain:
         target = Target(saved(tmp_path, model), mean=[0.5], std=[2.0])
         result = tune(target, data(40), eps=EPS, n_trials=60)
         assert result.gain_shown
-        assert result.jumps["first"] > EPS
+        assert numbers_of(result.jumps["first"])[0] > EPS
 
     def test_max_drop(self, tmp_path: Path) -> None:
         """Where every jump that gains costs clean accuracy, the budget decides."""
@@ -121,6 +130,34 @@ class TestGain:
         assert not strict.gain_shown
         assert free.gain_shown
         assert free.chosen.clean == pytest.approx(1 - len(hard) / len(x))
+
+
+class TestPerChannel:
+    """A network on which only a jump in each channel gains."""
+
+    def test_one_jump_for_all_channels_gains_little(self, scaled: Path) -> None:
+        result = tune(scaled, often_noisy(), eps=EPS, max_drop=0.0, n_trials=40)
+        assert isinstance(result.jumps["first"], float)
+        assert result.chosen.worst_case.value < 0.2
+
+    def test_one_for_each_gains(self, scaled: Path, tmp_path: Path) -> None:
+        result = tune(scaled, often_noisy(), eps=EPS, max_drop=0.0, n_trials=40, per_channel=True)
+        jumps = result.jumps["first"]
+        assert result.gain_shown
+        assert isinstance(jumps, tuple)
+        assert jumps[0] < 0.015 < jumps[1]  # the signal of class 0 passes, the noise does not
+        assert result.original.worst_case.value < 0.1
+        assert result.chosen.worst_case.value > 0.5
+        assert result.chosen.clean == 1
+        patch_file(scaled, tmp_path / "out.onnx", recipe=result.recipe)
+        given = often_noisy()
+        logits = OnnxClassifier(tmp_path / "out.onnx").logits(given.x)
+        assert (logits.argmax(axis=1) == given.labels).all()
+
+    def test_reserves_trials_for_it(self, scaled: Path) -> None:
+        result = tune(scaled, often_noisy(), eps=EPS, max_drop=1.0, n_trials=24, per_channel=True)
+        assert {point.family for point in result.trials} == {"original", "uniform", "quantile", "sites", "channels"}
+        assert len(result.trials) <= 25
 
 
 class TestNoGain:
