@@ -118,6 +118,11 @@ class APGD(Attack):
         )
         return best_of(climbs, x)
 
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`; the first look at the model counts as a step."""
+        del n_classes
+        return self.n_restarts * (self.n_iter + 1)
+
     def targets(self, model: Probe, x: Floats, labels: Labels) -> Sequence[Labels]:
         """What to climb towards, (N,) classes each; one climb without a target, here a mere placeholder."""
         del model, x
@@ -161,7 +166,9 @@ class APGD(Attack):
         return result
 
     def _ask(self, model: Probe, x_adv: Floats, labels: Labels, targets: Labels) -> tuple[Floats, Floats, Floats]:
-        return model.evaluate(x_adv, labels, self.loss, targets if self.loss in TARGETED_LOSSES else None)
+        found = model.evaluate(x_adv, labels, self.loss, targets if self.loss in TARGETED_LOSSES else None)
+        model.step(len(x_adv))
+        return found
 
     def _step(self, model: Probe, now: _Climbers, *, first: bool) -> Floats:
         eps, metric = budget(self), self.metric
@@ -222,6 +229,10 @@ class TargetedAPGD(APGD):
         """Check the settings. Raises OptionError."""
         super().__post_init__()
         at_least(self, 1, "n_target_classes")
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        return min(self.n_target_classes, n_classes - 1) * super().n_steps(n_classes)
 
     def targets(self, model: Probe, x: Floats, labels: Labels) -> Sequence[Labels]:
         """The most likely wrong classes of `x`, one (N,) array per rank."""

@@ -15,12 +15,13 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import Norm, NormName, norm_named
+from onnx_jumprelu.attacks.progress import Progress
 from onnx_jumprelu.errors import DataError, OptionError
 
 LARGEST_EPS = 1e12  # float32 can still square it
 # Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.
 LARGEST_ARRAY = 16_000_000
-LARGEST_PIECE = 128  # examples: enough to keep the model busy, few enough to see progress
+LARGEST_PIECE = 128  # examples: enough to keep the model busy, few enough to count those that are finished
 
 
 class Classifier(Protocol):
@@ -122,6 +123,7 @@ class Probe:
     nan_gradients: int = 0
     n_gradients: int = 0
     n_queries: int = 0
+    on_step: Callable[[int], None] = lambda _: None
 
     @property
     def n_classes(self) -> int:
@@ -136,6 +138,12 @@ class Probe:
     def clip(self, x: Floats) -> Floats:
         """`x` within the bounds."""
         return clip(x, self.bounds)
+
+    def step(self, n_examples: int) -> None:
+        """What an attack calls when it has made a step on so many examples, at most `Attack.n_steps` times."""
+        self.on_step(n_examples)
+        if isinstance(self.model, Probe):  # an attack within an attack: its steps are steps of both
+            self.model.step(n_examples)
 
     def logits(self, x: Floats) -> Floats:
         """See `Classifier`."""
@@ -213,7 +221,15 @@ class Attack(ABC):
 
     @abstractmethod
     def run(self, model: Probe, x: Floats, labels: Labels, rng: np.random.Generator) -> Floats:
-        """Attack examples that the model gets right; returns the attempt for each, of the same shape as `x`."""
+        """Attack examples that the model gets right; returns the attempt for each, of the same shape as `x`.
+
+        It calls `model.step` after each of its steps, with the number of examples that the step was made on.
+        """
+
+    def n_steps(self, n_classes: int) -> int:
+        """The most steps that `run` makes on an example of a model with so many classes; 1 unless it says more."""
+        del n_classes
+        return 1
 
     @final
     def __call__(
@@ -224,6 +240,7 @@ class Attack(ABC):
         *,
         rng: np.random.Generator,
         on_done: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[float], None] = lambda _: None,
     ) -> AttackResult:
         """Attack a classifier.
 
@@ -233,21 +250,24 @@ class Attack(ABC):
             labels: Their classes, of shape (N,).
             rng: Source of all randomness.
             on_done: Called with the number of examples that were just finished.
+            on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
 
         Raises:
             DataError: `x` or `labels` do not fit the classifier or lie outside its bounds.
         """
         x, labels = checked(classifier, x, labels)
-        start, probe = time.perf_counter(), Probe(classifier)
+        progress = Progress(on_progress, self.n_steps(classifier.n_classes))
+        start, probe = time.perf_counter(), Probe(classifier, on_step=progress.step)
         correct = ~probe.wrong(x, labels)
         on_done(int((~correct).sum()))
         x_adv = x.copy()
         survivors = np.flatnonzero(correct)
         size = max(1, min(LARGEST_PIECE, LARGEST_ARRAY // x[0].size))
         for some in (survivors[at : at + size] for at in range(0, len(survivors), size)):
-            x_adv[some] = self._allowed(self.run(probe, x[some], labels[some], rng), x[some], classifier.bounds)
+            with progress.piece(len(some) / len(survivors)):
+                x_adv[some] = self._allowed(self.run(probe, x[some], labels[some], rng), x[some], classifier.bounds)
             on_done(len(some))
-        return AttackResult(
+        result = AttackResult(
             attack=self.name,
             norm=self.norm,
             eps=self.eps,
@@ -262,6 +282,8 @@ class Attack(ABC):
             n_queries=probe.n_queries,
             seconds=time.perf_counter() - start,
         )
+        progress.end()
+        return result
 
     @property
     def metric(self) -> Norm:

@@ -55,6 +55,7 @@ class DeepFool(Attack):
         live, factor = np.arange(len(x)), np.float32(1 + self.overshoot)
         for _ in range(self.n_iter):
             boundary = nearest_boundary(model, x_adv[live], classes[live], self.metric)
+            model.step(len(live))
             right = ~is_wrong(boundary.logits, labels[live])
             live = live[right]
             if not len(live):
@@ -64,3 +65,8 @@ class DeepFool(Attack):
             moved[live] += to_plane(x_adv[live], normal, -gap, model.bounds, self.norm)
             x_adv[live] = model.clip(x[live] + factor * moved[live])
         return x_adv
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        del n_classes
+        return self.n_iter

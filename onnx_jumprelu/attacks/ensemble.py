@@ -50,6 +50,10 @@ class AutoAttack(Attack):
             x_adv[left] = result.x_adv
         return x_adv
 
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`; those of its parts."""
+        return sum(part.n_steps(n_classes) for part in self.parts(n_classes))
+
     def in_turn(
         self, classifier: Classifier, x: Floats, labels: Labels, *, rng: np.random.Generator
     ) -> Iterator[tuple[Labels, AttackResult]]:

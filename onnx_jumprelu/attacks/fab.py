@@ -75,6 +75,11 @@ class FAB(Attack):
                 best[todo[closer]], distance[todo[closer]] = found[closer], length[closer]
         return best
 
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        del n_classes
+        return self.n_restarts * self.n_iter
+
     @property
     def _enough(self) -> float:
         return 0.0 if self.eps is None else self.eps
@@ -97,6 +102,7 @@ class FAB(Attack):
         for _ in range(self.n_iter):
             x_adv[live] = self._step(model, x[live], x_adv[live], classes[live])
             wrong = live[model.wrong(x_adv[live], labels[live])]
+            model.step(len(live))
             # The exact length: what is within eps here is not moved by the final projection.
             length = self.metric.length(x_adv[wrong].astype(np.float64) - x[wrong])
             closer = wrong[length < distance[wrong]]
@@ -147,6 +153,10 @@ class TargetedFAB(FAB):
         """Check the settings. Raises OptionError."""
         super().__post_init__()
         at_least(self, 1, "n_target_classes")
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        return min(self.n_target_classes, n_classes - 1) * super().n_steps(n_classes)
 
     def _rounds(self, ranked: Labels) -> Sequence[Labels]:
         n_targets = min(self.n_target_classes, ranked.shape[1] - 1)

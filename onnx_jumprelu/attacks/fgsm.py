@@ -35,4 +35,5 @@ class FGSM(Attack):
         del rng  # nothing here is random
         check_classes(self, self.loss, model.n_classes)
         _, _, gradient = model.evaluate(x, labels, self.loss)
+        model.step(len(x))
         return model.clip(x + np.float32(budget(self)) * self.metric.direction(gradient))

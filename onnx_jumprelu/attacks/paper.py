@@ -54,12 +54,18 @@ class _PaperAttack(Attack):
         classes = self._classes(model, x, labels)
         for _ in range(self.n_iter):
             logits, step = self._step(model, x_adv[live], classes[live])
+            model.step(len(live))
             right = ~is_wrong(logits, labels[live])
             live = live[right]
             if not len(live):
                 break
             x_adv[live] = model.clip(x_adv[live] + step[right])
         return x_adv
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        del n_classes
+        return self.n_iter
 
     def _classes(self, model: Probe, x: Floats, labels: Labels) -> Labels:
         """The label, then the classes that the attack aims at throughout, of shape (N, K)."""

@@ -53,6 +53,11 @@ class PGD(Attack):
         climbs = (lambda left: self._climb(model, x[left], labels[left], rng) for _ in range(self.n_restarts))
         return best_of(climbs, x)
 
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`; the last look at the model counts as a step."""
+        del n_classes
+        return self.n_restarts * (self.n_iter + 1)
+
     def gradient(
         self, model: Probe, x_adv: Floats, labels: Labels, rng: np.random.Generator
     ) -> tuple[Floats, Floats, Floats]:
@@ -71,6 +76,7 @@ class PGD(Attack):
         # One look more than steps: the last step's result counts too.
         for steps_to_go in range(self.n_iter, -1, -1):
             logits, loss, gradient = self.gradient(model, x_adv, labels, rng)
+            model.step(len(x_adv))
             wrong = is_wrong(logits, labels)
             better = wrong | (loss > best.loss[left])
             improved = left[better]

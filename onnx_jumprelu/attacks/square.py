@@ -51,17 +51,24 @@ class Square(Attack):
         moves = MOVES[self.norm](images, budget(self), model.bounds)
         best = moves.start(rng)
         logits = model.logits(best.reshape(x.shape))
+        model.step(len(x))
         loss, live = _margin(logits, labels), np.flatnonzero(~is_wrong(logits, labels))
         for query in range(1, self.n_queries):
             if not len(live):
                 break
             candidate = moves.propose(rng, best, live, self._share(query))
             logits = model.logits(candidate.reshape(len(live), *x.shape[1:]))
+            model.step(len(live))
             new, wrong = _margin(logits, labels[live]), is_wrong(logits, labels[live])
             better = (new < loss[live]) | wrong
             best[live[better]], loss[live[better]] = candidate[better], new[better]
             live = live[~wrong]
         return best.reshape(x.shape)
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        del n_classes
+        return self.n_queries
 
     def _share(self, query: int) -> float:
         """Share of the image that a patch covers: halved again and again, at the same points of every budget."""

@@ -77,6 +77,7 @@ class TrustRegion(Attack):
         previous = np.zeros(len(x))
         for _ in range(self.n_iter):
             logits, gap, normal = model.evaluate(x_adv[live], labels[live], loss="difference", targets=targets[live])
+            model.step(len(live))
             right = ~is_wrong(logits, labels[live])
             live, gap, normal = live[right], gap[right], normal[right]
             if not len(live):
@@ -91,6 +92,11 @@ class TrustRegion(Attack):
             step = per_example(length.astype(np.float32), x) * self.metric.direction(normal)
             x_adv[live] = model.clip(x_adv[live] + step)
         return x_adv
+
+    def n_steps(self, n_classes: int) -> int:
+        """See `Attack`."""
+        del n_classes
+        return self.n_iter
 
     def _first_radius(self, model: Probe) -> float:
         low, high = model.bounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +23,6 @@ from onnx_jumprelu.cli.common import (
     check_output,
     in_color,
     numbers,
-    progress,
     show,
 )
 
@@ -82,6 +82,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
+    from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.evaluation.attacking import Target, attack_data, chosen_attack, settings_of
     from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.report import as_json, tables
@@ -112,8 +113,15 @@ def run(
         threads=threads,
     )
     labelled = load_data(data).first(n_examples)
-    with progress(f"attacking with {attack}", len(labelled.x), quiet=quiet) as step:
-        done = attack_data(target, labelled, settings, protocol=protocol, seed=seed, on_done=step)
+    with attack_progress("attacking", 1, quiet=quiet) as bars:
+        done = attack_data(
+            target,
+            labelled,
+            settings,
+            protocol=protocol,
+            seed=seed,
+            on_progress=partial(bars.attack, f"{attack} on {model.name}"),
+        )
     if output is not None:
         done.save(output)
     show(tables.attack(done, color=in_color()), as_json.attack(done), json, quiet=quiet)

@@ -8,9 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Lowering = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
 ExternalData = Literal["copy", "link"]
@@ -43,6 +46,9 @@ ThreadsOption = Annotated[int | None, typer.Option(help="Threads within an opera
 SeedOption = Annotated[int, typer.Option(help="Seed of all randomness.", min=0)]
 FirstOption = Annotated[int | None, typer.Option(help="The first so many examples. [default: all]", min=1)]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input.")]
+
+
+PATIENCE = 1.0  # seconds
 
 
 class Step(Protocol):
@@ -114,7 +120,7 @@ def numbers(text: str | None, option: str) -> list[float] | None:
 @contextlib.contextmanager
 def progress(description: str, total: int, *, quiet: bool) -> Iterator[Step]:
     """A bar on stderr for what takes longer than a second, where stderr is a terminal; yields the step forward."""
-    if quiet or not sys.stderr.isatty():
+    if not watched(quiet=quiet):
         yield lambda _=1: None
         return
     from rich.console import Console
@@ -122,11 +128,24 @@ def progress(description: str, total: int, *, quiet: bool) -> Iterator[Step]:
 
     bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task(description, total=total)
-    patience = threading.Timer(1.0, bar.start)
+    with shown_after_a_second(bar):
+        yield lambda count=1: bar.advance(task, count)
+
+
+def watched(*, quiet: bool) -> bool:
+    """Whether progress is shown at all: someone may look at stderr, and did not ask for quiet."""
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def shown_after_a_second(bar: Progress) -> Iterator[None]:
+    """Start a bar once its work has taken a second; it vanishes with the work's end."""
+    patience = threading.Timer(PATIENCE, bar.start)
     patience.start()
     try:
-        yield lambda count=1: bar.advance(task, count)
+        yield
     finally:
         patience.cancel()
         patience.join()
-        bar.stop()
+        if bar.live.is_started:  # else rich, on a terminal that cannot move up, would print a line
+            bar.stop()

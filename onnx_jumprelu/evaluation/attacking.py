@@ -109,6 +109,7 @@ def attack_data(
     protocol: Protocol = "standard",
     seed: int = 0,
     on_done: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> AttackRun:
     """Attack a model on labelled data.
 
@@ -119,6 +120,7 @@ def attack_data(
         protocol: `paper` attacks normalized inputs within their own smallest and largest value, as the authors did.
         seed: Seed of all randomness.
         on_done: Called with the number of examples that were just finished.
+        on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
 
     Raises:
         DataError: the data have no labels, or do not fit the model.
@@ -133,7 +135,8 @@ def attack_data(
             classifier = target.classifier(bounds=(float(x.min()), float(x.max())), in_data_space=False)
         else:
             classifier = target.classifier()
-        result = attack(classifier, x, labels, rng=np.random.default_rng(seed), on_done=on_done)
+        rng = np.random.default_rng(seed)
+        result = attack(classifier, x, labels, rng=rng, on_done=on_done, on_progress=on_progress)
     except DataError as error:
         raise DataError(f"{data.path}: {error}") from error
     x_adv = result.x_adv if protocol == "standard" else (result.x_adv * scale + shift).astype(np.float32)

@@ -17,6 +17,7 @@ from onnx_jumprelu.attacks.base import AttackResult, is_wrong
 from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.classifier import OnnxClassifier
 from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.evaluation.at_work import AtWork
 from onnx_jumprelu.evaluation.attacking import Target, check_scale
 from onnx_jumprelu.evaluation.data import Data, load_data
 from onnx_jumprelu.evaluation.flags import Evidence, gathered, raised
@@ -96,6 +97,7 @@ def verdict_on(
     *,
     partial: Partial | None = None,
     on_done: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[AtWork], None] = lambda _: None,
 ) -> Verdict:
     """Attack both models in every planned way.
 
@@ -105,13 +107,14 @@ def verdict_on(
         question: The models, the data, the budget.
         partial: Where finished attacks are kept, and taken from if they were finished before.
         on_done: Called with the number of attacks that were just finished; there are `n_attacks` in all.
+        on_progress: Called as each attack begins, goes on and ends, unless it is taken from `partial`.
 
     Raises:
         DataError: the data do not fit a model.
         GradientError: a model is no classifier with gradients.
         OptionError: an attack does not exist or cannot be run.
     """
-    return _Run(question, Partial() if partial is None else partial, on_done).verdict()
+    return _Run(question, Partial() if partial is None else partial, on_done, on_progress).verdict()
 
 
 def n_attacks(question: Question) -> int:
@@ -122,8 +125,14 @@ def n_attacks(question: Question) -> int:
 
 
 class _Run:
-    def __init__(self, question: Question, partial: Partial, on_done: Callable[[int], None]) -> None:
-        self._question, self._partial, self._on_done = question, partial, on_done
+    def __init__(
+        self,
+        question: Question,
+        partial: Partial,
+        on_done: Callable[[int], None],
+        on_progress: Callable[[AtWork], None],
+    ) -> None:
+        self._question, self._partial, self._on_done, self._on_progress = question, partial, on_done, on_progress
         self._x: Floats = question.data.x
         self._labels: Labels = question.data.required_labels()
         planned(question.attacks, question.eps, question.norm)  # complain before the work begins
@@ -177,9 +186,13 @@ class _Run:
                 self._on_done(1)
 
     def _attacked(self, plan: Plan, model: ModelName, rng: np.random.Generator) -> list[Row]:
+        def tell(share: float) -> None:
+            eps = None if plan.attack.eps == self._question.eps else plan.attack.eps
+            self._on_progress(AtWork(plan.name, model, eps, share))
+
         classifier = self._classifiers[model].with_surrogate(plan.surrogate)
         try:
-            result = plan.attack(classifier, self._x, self._labels, rng=rng)
+            result = plan.attack(classifier, self._x, self._labels, rng=rng, on_progress=tell)
         except DataError as error:
             raise DataError(f"{self._question.data.path}: {error}") from error
         zero = None if not result.n_gradients else result.zero_gradients / result.n_gradients

@@ -11,6 +11,7 @@ import pytest
 import onnx_jumprelu as oj
 from onnx_jumprelu import DataError, OnnxClassifier, OptionError
 from onnx_jumprelu.attacks.pgd import PGD
+from onnx_jumprelu.evaluation.at_work import AtWork
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.evaluation.matrix import SETS, planned
@@ -99,6 +100,46 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert whole.complete
     assert successes(whole) == successes(verdict)
     assert sum(count) == n_attacks(question) == 8
+
+
+def test_each_attack_tells_how_far_it_is(question: Question, verdict: Verdict) -> None:
+    seen: list[AtWork | int] = []
+    watched = verdict_on(question, on_done=seen.append, on_progress=seen.append)
+    assert successes(watched) == successes(verdict)
+    assert [str(now) for now in seen if isinstance(now, AtWork) and now.share == 0] == [
+        "fgsm on original",
+        "fgsm on patched",
+        "pgd on original",
+        "pgd on patched",
+        "apgd-ce (relu) on original",
+        "apgd-ce (relu) on patched",
+        "square on original",
+        "square on patched",
+    ]
+    # From an attack's end to the next one's, the share of one attack alone, from 0 to 1.
+    ends = [at for at, now in enumerate(seen) if now == 1]
+    for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False):
+        work = [now for now in seen[start:end] if isinstance(now, AtWork)]
+        assert len({str(now) for now in work}) == 1
+        shares = [now.share for now in work]
+        assert (shares[0], shares[-1]) == (0, 1)
+        assert (np.diff(shares) > 0).all()
+
+
+def test_points_of_the_curve_tell_their_eps(question: Question) -> None:
+    seen: list[AtWork] = []
+    verdict_on(replace(question, attacks="fgsm", eps_grid=(0.02, question.eps)), on_progress=seen.append)
+    names = [str(now) for now in seen if now.share == 0]
+    assert names[:3] == ["fgsm on original", "fgsm on patched", "fgsm on original at eps 0.02"]
+    assert names[-1] == "square on patched at eps 0.02"
+    assert len(names) == 10
+
+
+def test_what_is_resumed_is_not_at_work(question: Question, tmp_path: Path) -> None:
+    path, seen = tmp_path / "partial.json", list[AtWork]()
+    verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(7))
+    verdict_on(question, partial=Partial(path, about(question), resume=True), on_progress=seen.append)
+    assert {str(now) for now in seen} == {"square on patched"}
 
 
 def test_resuming_takes_the_rows_from_the_file(question: Question, tmp_path: Path) -> None:
