@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json as json_text
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +19,18 @@ from onnx_jumprelu.cli.common import (
     progress,
     show,
 )
+from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 if TYPE_CHECKING:
     from onnx_jumprelu.evaluation.tuned import Tuning
+    from onnx_jumprelu.evaluation.validate import Question
+    from onnx_jumprelu.evaluation.verdict import Verdict
 
-MODEL, DATA, REPORT = "digits_cnn.onnx", "digits.npz", "verdict.html"
+MODEL, DATA, TUNING, REPORT = "digits_cnn.onnx", "digits.npz", "tuning.json", "verdict.html"
 EPS, MAX_DROP, N_TRIALS, N_EXAMPLES = 0.1, 0.01, 30, 100
+TUNE_OPTIONS = f"--eps {EPS:g} --max-drop {MAX_DROP:g} --trials {N_TRIALS}"
+VALIDATE_OPTIONS = f"--eps {EPS:g} --attacks quick --n-examples {N_EXAMPLES}"
 
 
 def run(
@@ -35,16 +41,13 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Inspect, tune, patch, verify and validate a sample model: the whole story, in a minute or two."""
-    from dataclasses import replace
-
-    from onnx_jumprelu.atomic import copy_file
+    from onnx_jumprelu.atomic import check_text_target, copy_file, write_text
+    from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.evaluation.attacking import Target
     from onnx_jumprelu.evaluation.data import load_data
-    from onnx_jumprelu.evaluation.showcase import examples
     from onnx_jumprelu.evaluation.tuning import TuneSettings, tune
     from onnx_jumprelu.evaluation.validate import Question, n_attacks, verdict_on
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
-    from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.rewrite.files import find_in_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.samples import sample_folder
@@ -52,8 +55,10 @@ def run(
 
     samples = sample_folder()
     page = out_dir / REPORT if _can_draw() else None
-    check_json(json, *(out_dir / name for name in (MODEL, DATA, REPORT)), default_output(out_dir / MODEL))
+    check_json(json, *(out_dir / name for name in (MODEL, DATA, TUNING, REPORT)), default_output(out_dir / MODEL))
     make_folder(out_dir)
+    tuning_file = out_dir / TUNING
+    check_text_target(tuning_file, [])
     if page is not None:
         check_output(page, "HTML")
     for name in (MODEL, DATA):
@@ -65,6 +70,7 @@ def run(
     with progress("tuning", TuneSettings(**settings).n_steps, quiet=quiet) as step:  # type: ignore[arg-type]
         sites = find_in_file(model)
         tuned = tune(model, data_file, on_done=step, **settings)  # type: ignore[arg-type]
+    write_text(tuning_file, json_text.dumps(tuning_json.tuning(tuned), indent=2) + "\n")
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     given, why = _jumps(tuned, jump, out_dir)
     result = patch_file(model, patched, **given)  # type: ignore[arg-type]
@@ -72,19 +78,20 @@ def run(
     proof = verify(model, patched, data.x[:MOST_EXAMPLES])
     original = Target(model)
     question = Question(original, replace(original, model=patched), data.first(N_EXAMPLES), eps=EPS, attacks="quick")
-    with progress("validating", n_attacks(question), quiet=quiet) as step:
-        verdict = verdict_on(question, on_done=step)
+    with attack_progress("validating", n_attacks(question), quiet=quiet) as bars:
+        verdict = verdict_on(question, on_done=bars.step, on_progress=bars.at_work)
+    shown = "" if page is None else f" --html {page} --tuning {tuning_file}"
+    command = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{shown}"
     if page is not None:
-        write_reports(verdict, html=page, examples=examples(question))
+        _write_page(page, question, verdict, tuned, f"onnx-jumprelu {command}")
 
     color = in_color()
     option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
-    options = f"--eps {EPS:g} --attacks quick --n-examples {N_EXAMPLES}" + ("" if page is None else f" --html {page}")
     steps = [
         ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, color=color)),
         (
             "2. Which jumps? Searched on the validation split, judged on examples that the search never attacked.",
-            f"tune {model} --data {data_file} --eps {EPS:g} --max-drop {MAX_DROP:g} --trials {N_TRIALS}",
+            f"tune {model} --data {data_file} {TUNE_OPTIONS} --json {tuning_file}",
             tuning_table.tuning(tuned, color=color),
         ),
         (f"3. Rewrite them. {why}", f"patch {model} {option}", tables.patched_file(result, color=color)),
@@ -95,7 +102,7 @@ def run(
         ),
         (
             f"5. What is it worth? On the first {N_EXAMPLES} test images, which nothing has seen so far.",
-            f"validate {model} {patched} --data {data_file} {options}",
+            command,
             verdict_table.verdict(verdict, color=color),
         ),
     ]
@@ -116,6 +123,17 @@ def run(
 def _can_draw() -> bool:
     """Whether the extra `report` is installed."""
     return all(importlib.util.find_spec(package) for package in ("jinja2", "matplotlib"))
+
+
+def _write_page(page: Path, question: Question, verdict: Verdict, tuned: Tuning, command: str) -> None:
+    """The HTML report, with what tuning tried, as `command` would write it."""
+    from onnx_jumprelu.evaluation.search_record import recorded
+    from onnx_jumprelu.evaluation.showcase import examples
+    from onnx_jumprelu.report.files import write_reports
+
+    whole = replace(verdict, about={**verdict.about, "command": command})
+    jumps = jumps_in(question.patched.model)
+    write_reports(whole, html=page, examples=examples(question), tuning=recorded(tuned), jumps=jumps)
 
 
 def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:

@@ -33,6 +33,7 @@ from onnx_jumprelu.cli.common import (
 if TYPE_CHECKING:
     from onnx_jumprelu.evaluation.attacking import Target
     from onnx_jumprelu.evaluation.data import Data
+    from onnx_jumprelu.rewrite.jump import Jump
 
 INTERRUPTED = 130  # as a shell says of Ctrl-C
 
@@ -83,6 +84,13 @@ def run(
     html: Annotated[
         Path | None, typer.Option(help="Write the whole report as one HTML file (needs the extra `report`).")
     ] = None,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `tune --json` wrote: the HTML report then shows the trade-off and accuracy against jump too.",
+            metavar="FILE",
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -96,30 +104,34 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack both models in every way, and say what the patch costs, what it gives, and whether to trust that."""
+    from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.evaluation.attacking import Target
     from onnx_jumprelu.evaluation.data import load_data
     from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
     from onnx_jumprelu.evaluation.partial import Partial
     from onnx_jumprelu.evaluation.showcase import examples
+    from onnx_jumprelu.evaluation.tuning_file import read_record
     from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
     from onnx_jumprelu.report import as_json, extra, verdict_table
     from onnx_jumprelu.report.files import write_reports
-    from onnx_jumprelu.rewrite.files import find_in_file
 
     given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
     gates = given if policy is None else read_policy(policy).overridden(given)
     # A gate that is not looked at must not seem to have passed.
-    if attacks == "paper" and (gates != Policy() or any([junit, markdown, html, eps_grid, state, resume])):
+    if attacks == "paper" and (gates != Policy() or any([junit, markdown, html, tuning, eps_grid, state, resume])):
         raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, grid or --resume")
+    if tuning is not None and html is None:
+        raise typer.BadParameter("--tuning is shown in the HTML report alone: give --html FILE too")
     kept = state or patched.with_suffix(".partial.json")
     if html is not None:
         extra.require()  # before the work, not after it
-    inputs = [original, patched, data, *([policy] if policy else [])]
+    inputs = [original, patched, data, *(path for path in (policy, tuning) if path)]
     kinds = ((kept, "JSON"), (junit, "XML"), (markdown, "Markdown"), (html, "HTML"))
     targets = [(path, kind) for path, kind in kinds if path is not None]
     check_json(json, *inputs, *(path for path, _ in targets))
     for path, kind in targets:
         check_output(path, kind, *inputs, *(other for other, _ in targets if other is not path))
+    tried = None if tuning is None else read_record(tuning, original)
     settings = Target(
         original,
         bounds=bounds,
@@ -143,13 +155,13 @@ def run(
         seed=seed,
     )
     partial = Partial(kept, about(question), resume=resume)
-    with progress("validating", n_attacks(question), quiet=quiet) as step:
-        verdict = verdict_on(question, partial=partial, on_done=step)
+    with attack_progress("validating", n_attacks(question), quiet=quiet) as bars:
+        verdict = verdict_on(question, partial=partial, on_done=bars.step, on_progress=bars.at_work)
     command = shlex.join(["onnx-jumprelu", *sys.argv[1:]])
     verdict = replace(verdict, gates=checked_gates(verdict, gates), about={**verdict.about, "command": command})
     shown = examples(question) if html is not None and verdict.complete else []
-    jumps = {site.name: site.jump for site in find_in_file(patched) if site.jump is not None}
-    write_reports(verdict, junit=junit, markdown=markdown, html=html, examples=shown, jumps=jumps or None)
+    jumps = jumps_in(patched)
+    write_reports(verdict, junit=junit, markdown=markdown, html=html, examples=shown, tuning=tried, jumps=jumps)
     show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), json, quiet=quiet)
     if not verdict.complete:
         typer.echo(
@@ -161,6 +173,16 @@ def run(
         failed = "; ".join(f"{gate.name}: {gate.detail}" for gate in verdict.gates if not gate.ok)
         typer.echo(f"gates failed: {failed}", err=True)
         raise typer.Exit(1)
+
+
+def jumps_in(patched: Path) -> dict[str, Jump] | None:
+    """The jump of each site that has one or could have; None for a model without any."""
+    from onnx_jumprelu.rewrite.files import find_in_file
+
+    sites = find_in_file(patched)
+    if all(site.jump is None for site in sites):
+        return None
+    return {site.name: site.jump or 0.0 for site in sites if site.jump is not None or site.patchable}
 
 
 def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, *, quiet: bool) -> None:

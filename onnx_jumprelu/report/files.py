@@ -7,10 +7,12 @@ from pathlib import Path
 
 from onnx_jumprelu.atomic import os_errors, replacing, write_flushed
 from onnx_jumprelu.evaluation.gallery import Example
+from onnx_jumprelu.evaluation.search_record import SearchRecord
 from onnx_jumprelu.evaluation.verdict import Verdict
 from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
 from onnx_jumprelu.report import markdown as markdown_report
+from onnx_jumprelu.rewrite.jump import Jump
 
 
 def write_reports(
@@ -20,9 +22,10 @@ def write_reports(
     markdown: Path | None = None,
     html: Path | None = None,
     examples: Sequence[Example] = (),
-    jumps: Mapping[str, float] | None = None,
+    tuning: SearchRecord | None = None,
+    jumps: Mapping[str, Jump] | None = None,
 ) -> None:
-    """Write the reports that are asked for.
+    """Write the reports that are asked for; the HTML report alone shows examples, tuning and jumps.
 
     Raises:
         ModelFileError: one cannot be written.
@@ -33,7 +36,7 @@ def write_reports(
     if markdown is not None:
         _write(markdown, markdown_report.render(verdict))
     if html is not None:
-        _write(html, html_report.render(verdict, examples, jumps=jumps))
+        _write(html, html_report.render(verdict, examples, tuning, jumps))
 
 
 def _write(path: Path, text: str) -> None:

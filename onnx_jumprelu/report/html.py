@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.gallery import Example, is_image
+from onnx_jumprelu.evaluation.search_record import SearchRecord
 from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, Verdict
-from onnx_jumprelu.report import contents, drawing, extra, pictures, words
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
+from onnx_jumprelu.report.figures import Figure, figure
+from onnx_jumprelu.rewrite.jump import Jump, mean, shown
 
 TEMPLATE = "verdict.html.j2"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture with its caption."""
-
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +25,15 @@ class Answer:
     model: str
     before: str
     after: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The jump of a site; as long as its mean over the channels, no bar at all for 0."""
+
+    site: str
+    jump: str
+    length: str
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,16 @@ class Card:
 def render(
     verdict: Verdict,
     examples: Sequence[Example] = (),
-    front: Sequence[TrialPoint] = (),
-    jumps: Mapping[str, float] | None = None,
+    tuning: SearchRecord | None = None,
+    jumps: Mapping[str, Jump] | None = None,
 ) -> str:
     """The whole document.
 
     Args:
         verdict: What was found.
         examples: For the gallery; those that are no images are left out.
-        front: What tuning tried.
-        jumps: The jump of each site of the patched model.
+        tuning: What tuning tried.
+        jumps: The jump of each site of the patched model; 0 stands for a ReLU.
 
     Raises:
         OptionError: the extra `report` is not installed.
@@ -82,12 +81,10 @@ def render(
         attacks=[_attack(row) for row in contents.matrix(verdict.rows)],
         kinds=[(row.kind, row.original, row.patched, row.meaning) for row in contents.by_kind(verdict)],
         **_curve_table(verdict.curve),
-        trials=[_trial(point) for point in front],
         figures=list(_figures(verdict)),
-        tuning=list(_tuning(front)),
-        front=front,
-        jumps=jumps or {},
-        largest_jump=max((jumps or {}).values(), default=0.0) or 1.0,
+        tuning=None if tuning is None else tuning_section.section(tuning, verdict, jumps),
+        tuning_columns={"finalists": tuning_section.FINALISTS, "sweep": tuning_section.SWEEP},
+        jumps=_bars(jumps or {}),
         cards=[_card(example) for example in examples if is_image(example.clean.shape)],
         about={name: value for name, value in verdict.about.items() if name != "command"},
         command=verdict.about.get("command", ""),
@@ -101,10 +98,10 @@ def _attack(row: contents.MatrixRow) -> tuple[str, ...]:
     return row.name, row.kind, *shares, contents.zero_gradients(row), f"{contents.seconds(row):.1f} s"
 
 
-def _trial(point: TrialPoint) -> tuple[str, ...]:
-    jumps = ", ".join(f"{site} {jump:g}" for site, jump in point.jumps.items())
-    shares = words.percent(point.clean_accuracy), words.percent(point.worst_case)
-    return point.family, *shares, "chosen" if point.chosen else "", jumps
+def _bars(jumps: Mapping[str, Jump]) -> list[Bar]:
+    largest = max(map(mean, jumps.values()), default=0.0) or 1.0
+    shares = {site: 100 * mean(jump) / largest for site, jump in jumps.items()}
+    return [Bar(site, shown(jump), f"{shares[site]:.1f}%" if shares[site] else "") for site, jump in jumps.items()]
 
 
 def _curve_table(curve: Sequence[CurvePoint]) -> dict[str, list[Any]]:
@@ -120,26 +117,23 @@ def _curve_table(curve: Sequence[CurvePoint]) -> dict[str, list[Any]]:
 
 def _figures(verdict: Verdict) -> Iterator[Figure]:
     clean, worst = [[f"{share(m).value:.1%}" for m in MODELS] for share in (verdict.clean_accuracy, verdict.worst_case)]
-    yield Figure(
-        _inline(
-            pictures.accuracies(verdict),
-            f"Bar chart. Clean accuracy: original {clean[0]}, patched {clean[1]}. "
-            f"Worst case under attack: original {worst[0]}, patched {worst[1]}.",
-        ),
+    yield figure(
+        pictures.accuracies(verdict),
+        f"Bar chart. Clean accuracy: original {clean[0]}, patched {clean[1]}. "
+        f"Worst case under attack: original {worst[0]}, patched {worst[1]}.",
         f"Without an attack (clean), under PGD with exact gradients alone (naive claim), and under all attacks (worst "
         f"case) at eps {verdict.eps:g}. Whiskers: 95% intervals.",
     )
     if verdict.curve:
-        yield Figure(
-            _inline(pictures.curve(verdict.curve), f"Line chart. {_ends(verdict.curve)}"),
+        yield figure(
+            pictures.curve(verdict.curve),
+            f"Line chart. {_ends(verdict.curve)}",
             "Worst case over all attacks, against the size of the perturbation.",
         )
     if any(point.kinds.get("patched") for point in verdict.curve):
-        yield Figure(
-            _inline(
-                pictures.kinds(verdict.curve),
-                "Line chart of what the patched model withstands of each kind of attack; the numbers are in the table.",
-            ),
+        yield figure(
+            pictures.kinds(verdict.curve),
+            "Line chart of what the patched model withstands of each kind of attack; the numbers are in the table.",
             "The patched model, one kind of attack at a time. The lowest line at each eps bounds the worst case.",
         )
 
@@ -151,42 +145,6 @@ def _ends(curve: Sequence[CurvePoint]) -> str:
         f"{words.percent(last.worst_case.get(model))} at eps {last.eps:g}."
         for model in MODELS
     )
-
-
-def _tuning(front: Sequence[TrialPoint]) -> Iterator[Figure]:
-    if not front:
-        return
-    sweep = pictures.uniform(front)
-    if len(sweep) > 1:
-        yield Figure(
-            _inline(
-                pictures.jump_sweep(sweep),
-                "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
-            ),
-            "Every site with the same jump, on the validation split.",
-        )
-    yield Figure(
-        _inline(
-            pictures.front(front),
-            f"Scatter chart of worst case against clean accuracy for {words.count(len(front), 'choice')} of jumps; "
-            "the numbers are in the table.",
-        ),
-        "Every choice of jumps that was tried, on the validation split. Up and to the right is better.",
-    )
-
-
-def _inline(svg: str, label: str) -> Markup:
-    """A picture as part of an HTML document: without the frame of a file, in the colors of the page."""
-    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
-
-    text = svg[svg.index("<svg") :]
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]*"', text)
-    opening = Markup('<svg role="img" aria-label="{}" {}>').format(label, Markup(box[0] if box else ""))  # noqa: S704
-    text = opening + Markup(text[text.index(">") + 1 :].replace("xlink:href", "href"))  # noqa: S704 - our own drawing
-    for name, color in drawing.COLORS.items():
-        text = text.replace(color, f"var(--{name})")
-    return text
 
 
 def _card(example: Example) -> Card:

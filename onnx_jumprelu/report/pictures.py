@@ -1,4 +1,4 @@
-"""The pictures of a verdict and of tuning as SVG text, and inputs as PNG files."""
+"""The pictures of a verdict as SVG text, and inputs as PNG files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats
-from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.statistics import Share
 from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
 from onnx_jumprelu.report import contents, extra, words
@@ -52,7 +51,7 @@ def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName
         around = [[share.value - share.low], [share.high - share.value]]
         axes.errorbar(place, share.value, yerr=np.abs(around), color=COLORS["ink"], capsize=2.5, linewidth=1)
         top = share.high
-    text = words.NOTHING if value is None else f"{value:.1%}"
+    text = words.NOTHING if value is None else "100%" if value == 1 else f"{value:.1%}"  # two of "100.0%" would touch
     axes.annotate(text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=FONT_SIZE - 1)
 
 
@@ -87,53 +86,6 @@ def kinds(points: Sequence[CurvePoint], model: ModelName = "patched") -> str:
         shares_on(axes.yaxis)
 
     return svg("kinds", draw)
-
-
-def front(points: Sequence[TrialPoint]) -> str:
-    """Worst case against clean accuracy, one mark per choice of jumps; the chosen one is circled."""
-
-    def draw(axes: Axes) -> None:
-        for place, family in enumerate(dict.fromkeys(point.family for point in points)):
-            clean, worst = _places([point for point in points if point.family == family])
-            color = COLORS[KIND_COLORS[place % len(KIND_COLORS)]]
-            marker = KIND_MARKERS[place % len(KIND_MARKERS)]
-            axes.scatter(clean, worst, s=18, color=color, marker=marker, label=words.one_line(family))
-        clean, worst = _places([point for point in points if point.chosen])
-        if clean:
-            ring = COLORS["ink"]
-            axes.scatter(clean, worst, s=110, facecolors="none", edgecolors=ring, linewidths=1.5, label="chosen")
-        axes.set_xlabel("clean accuracy (validation)")
-        axes.set_ylabel("worst case (validation)")
-        axes.margins(0.1)
-        shares_on(axes.xaxis, axes.yaxis)
-
-    return svg("front", draw)
-
-
-def _places(points: Sequence[TrialPoint]) -> tuple[list[float], list[float]]:
-    return [point.clean_accuracy for point in points], [point.worst_case for point in points]
-
-
-def uniform(points: Sequence[TrialPoint]) -> list[TrialPoint]:
-    """Those of the points that give every site the same jump, by rising jump, each jump once."""
-    same = {next(iter(point.jumps.values())): point for point in points if len(set(point.jumps.values())) == 1}
-    return [same[jump] for jump in sorted(same)]
-
-
-def jump_sweep(points: Sequence[TrialPoint]) -> str:
-    """Clean accuracy and worst case against the jump, where all sites have the same one."""
-
-    def draw(axes: Axes) -> None:
-        jumps = [next(iter(point.jumps.values())) for point in points]
-        clean, worst = _places(points)
-        axes.plot(jumps, clean, color=COLORS["original"], linestyle="--", marker="o", label="clean accuracy")
-        axes.plot(jumps, worst, color=COLORS["patched"], marker="s", label="worst case")
-        axes.set_xlabel("jump, the same at every site")
-        axes.set_ylabel("accuracy (validation)")
-        axes.set_ylim(-0.02, 1.02)
-        shares_on(axes.yaxis)
-
-    return svg("jump_sweep", draw)
 
 
 def image(x: Floats, bounds: tuple[float, float]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.preactivations import PreActivations
+from onnx_jumprelu.evaluation.search_record import recorded
 from onnx_jumprelu.evaluation.statistics import Share
 from onnx_jumprelu.evaluation.tuned import Tuning
 
@@ -18,11 +19,16 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
     """The recipe, what it costs and gives, and the trade-off.
 
-    `clean_accuracy` is of all validation examples, `worst_case` and `search_result` of those held out from the search,
-    `front` and `finalists` of those that the search used.
+    `clean_accuracy` is of all validation examples. `worst_case` and `search_result` are of those held out from the
+    search. `front` and `finalists` hold what thorough attacks found on those that the search used, `trials` (all
+    candidates) what quick attacks found on the first of these. A jump is a number, or a list of one per channel.
+
+    Raises:
+        ModelFileError: the model, whose hash is part of it, is not there any more.
     """
     return {
         "model": str(found.model),
+        "model_sha256": recorded(found).model_sha256,
         "data": str(found.data),
         "recipe": json.loads(found.recipe.to_json()),
         "recipe_file": recipe_file,
@@ -43,6 +49,7 @@ def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
         "uniform": None if found.uniform is None else _uniform(found),
         "front": [_point(point) for point in found.front],
         "finalists": [_point(point) for point in found.finalists],
+        "trials": [_point(point) for point in found.trials],
         "sites": quantiles(found.sites),
         "skipped": [{"name": site.name, "reason": site.reason} for site in found.skipped],
         "eps": found.eps,
@@ -86,7 +93,7 @@ def _uniform(found: Tuning) -> Json:
 def _point(point: TrialPoint) -> Json:
     return {
         "family": point.family,
-        "jumps": point.jumps,
+        "jumps": dict(point.jumps),
         "clean_accuracy": point.clean_accuracy,
         "worst_case": point.worst_case,
         "chosen": point.chosen,

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
 from xml.etree import ElementTree as ET
@@ -13,14 +12,18 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import OptionError
+from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.gallery import Example, is_image
 from onnx_jumprelu.evaluation.verdict import Verdict
 from onnx_jumprelu.report import contents, drawing, extra, html, pictures, words
+from onnx_jumprelu.rewrite.jump import Jump
+from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
+from tests.report.page import Page
+from tests.report.tunings import RECORD
 from tests.report.verdicts import (
     ALL,
     CURVE,
     FAILING,
-    FRONT,
     GAIN,
     HOSTILE,
     HOSTILE_VERDICT,
@@ -32,44 +35,8 @@ from tests.report.verdicts import (
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-VOID = {"meta", "link", "img", "br", "hr", "input"}
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "xlink:href"}
-JUMPS = {"conv1": 1.5, "fc": 0.0}
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element closed in turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.headings: list[int] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+JUMPS: dict[str, Jump] = {"conv1": 1.5, "fc": 0.0}
 
 
 def requests(text: str) -> Iterator[str]:
@@ -86,7 +53,7 @@ def requests(text: str) -> Iterator[str]:
 
 
 def full(verdict: Verdict) -> str:
-    return html.render(verdict, [example(), example(3, 8)], FRONT, JUMPS)
+    return html.render(verdict, [example(), example(3, 8)], RECORD, JUMPS)
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -143,7 +110,9 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    text = html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], FRONT, {HOSTILE: 1.0})
+    points = [TrialPoint({HOSTILE: jump}, 0.9, 0.8, bool(jump), HOSTILE) for jump in (0.0, 1.0)]
+    tuning = replace(RECORD, model=HOSTILE, data=HOSTILE, norm=HOSTILE, trials=points, finalists=points)
+    text = html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], tuning, {HOSTILE: 1.0})
     assert list(requests(text)) == []
     assert "<script" not in text
     assert text.count("&lt;script&gt;") > 8
@@ -199,8 +168,35 @@ def test_what_was_not_given_is_left_out() -> None:
 def test_the_curve_and_the_front_are_there_as_numbers() -> None:
     found = Page(full(GAIN)).text
     assert "0.2 0.00% 0.50% 0.00% 11.00% 23.50% 19.50%" in found
-    assert "per site 98.50% 83.00% chosen conv1 1.5, fc 0" in found
-    assert "conv1 1.5" in found
+    assert "2 60.00% 15.00%" in found
+    assert "original 99.00% 70.00% front 0 everywhere" in found
+    assert "uniform 98.00% 80.00% 1 everywhere" in found
+    assert "sites 98.50% 83.00% chosen conv1 1.5; elsewhere 0" in found
+    assert "channels 97.00% 76.00% 0 to 1.5, per channel everywhere" in found
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", text)
+
+
+def test_the_sections_come_in_the_order_in_which_they_are_asked_for() -> None:
+    assert titles(full(GAIN)) == [
+        "What it costs, what it gives",
+        "What tuning tried",
+        "Jump of each site",
+        "Examples",
+        "Flags",
+        "Gates",
+        "Every attack",
+        "How to repeat it",
+    ]
+
+
+def test_the_command_can_be_copied() -> None:
+    text = full(GAIN)
+    pre = text[text.index("<pre>") : text.index("</pre>") + 6]
+    page = Page(pre)
+    assert "".join(page.words) == GAIN.about["command"]
 
 
 def test_an_incomplete_verdict_says_so() -> None:
@@ -230,18 +226,6 @@ def test_it_is_the_same_each_time() -> None:
     assert full(GAIN) == full(replace(GAIN, curve=tuple(CURVE)))
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast of two colors, as WCAG 2 defines it."""
-    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def luminance(color: str) -> float:
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
-
-
 def palettes() -> list[dict[str, str]]:
     template = resources.files("onnx_jumprelu.report").joinpath(html.TEMPLATE).read_text(encoding="utf-8")
     return [
@@ -256,9 +240,9 @@ def test_colors_stand_out_in_light_in_the_dark_and_on_paper() -> None:
     assert luminance(dark["page"]) < luminance(dark["ink"])
     for palette in (light, dark):
         for name in ("ink", "muted", "bad", "good"):
-            assert min(contrast(palette[name], palette[ground]) for ground in ("page", "box")) >= 4.5
+            assert min(contrast(palette[name], palette[ground]) for ground in ("page", "box")) >= LEGIBLE
         for name in ("original", "patched", "third", "fourth"):
-            assert contrast(palette[name], palette["page"]) >= 3
+            assert contrast(palette[name], palette["page"]) >= VISIBLE
 
 
 @pytest.mark.parametrize("package", extra.PACKAGES)

@@ -3,19 +3,23 @@
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
 from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.report import drawing, pictures
-from tests.report.verdicts import BARE, CURVE, FRONT, GAIN, HOSTILE, HOSTILE_VERDICT, example
+from onnx_jumprelu.report import drawing, pictures, tuning_picture
+from tests.report.tunings import RECORD, tuning
+from tests.report.verdicts import BARE, CURVE, GAIN, HOSTILE, HOSTILE_VERDICT, N, example, first
 
 matplotlib = pytest.importorskip("matplotlib")
 
 SVG = "{http://www.w3.org/2000/svg}"
-HOSTILE_FRONT = [TrialPoint({"a": jump, "模型": jump}, 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)]
+HOSTILE_POINTS = [TrialPoint({"a": jump, "模型": jump}, 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)]
+HOSTILE_RECORD = replace(RECORD, trials=HOSTILE_POINTS, finalists=HOSTILE_POINTS)
 DRAWINGS: dict[str, Callable[[], str]] = {
     "accuracies": lambda: pictures.accuracies(GAIN),
     "accuracies without an attack": lambda: pictures.accuracies(BARE),
@@ -23,10 +27,9 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "curve": lambda: pictures.curve(CURVE),
     "curve of one point": lambda: pictures.curve(CURVE[:1]),
     "kinds": lambda: pictures.kinds(CURVE),
-    "front": lambda: pictures.front(FRONT),
-    "front, nothing chosen": lambda: pictures.front(FRONT[:2]),
-    "front, hostile": lambda: pictures.front(HOSTILE_FRONT),
-    "jump_sweep": lambda: pictures.jump_sweep(pictures.uniform(FRONT)),
+    "front": lambda: tuning_picture.front(RECORD),
+    "front, hostile": lambda: tuning_picture.front(HOSTILE_RECORD),
+    "jump_sweep": lambda: tuning_picture.jump_sweep(RECORD),
 }
 
 
@@ -54,7 +57,7 @@ def test_the_style_of_the_reader_changes_nothing_and_is_left_alone() -> None:
 def test_no_global_figure_is_left_behind() -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 - only to look whether anything was registered there
 
-    pictures.front(FRONT)
+    tuning_picture.front(RECORD)
     assert plt.get_fignums() == []
 
 
@@ -75,6 +78,8 @@ def test_the_bars_are_labelled_with_the_numbers_of_the_verdict() -> None:
     found = texts(pictures.accuracies(GAIN))
     assert {"99.0%", "98.0%", "72.0%", "85.0%", "70.0%", "83.0%", "original", "patched"} <= set(found)
     assert "-" in texts(pictures.accuracies(BARE))  # no naive claim
+    everything = replace(GAIN, correct={"original": first(N), "patched": first(N - 1)})
+    assert {"100%", "99.5%"} <= set(texts(pictures.accuracies(everything)))
 
 
 def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,17 +96,64 @@ def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_names_are_shown_as_they_are() -> None:
-    found = texts(pictures.front(HOSTILE_FRONT))
+    found = texts(tuning_picture.front(HOSTILE_RECORD))
     assert any("<script>" in text and "$\\alpha$" in text and "模型" in text for text in found)
 
 
-def test_the_chosen_point_is_marked() -> None:
-    assert "chosen" in texts(pictures.front(FRONT))
-    assert "chosen" not in texts(pictures.front(FRONT[:2]))
+class Drawn:
+    """What is drawn on the axes: points by the label of their line or cloud."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.points: dict[str, list[tuple[float, float]]] = {}
+        self.upright: list[float] = []
+        for name in ("plot", "scatter", "step"):
+            self._watch(name, monkeypatch)
+        axvline = matplotlib.axes.Axes.axvline
+
+        def upright(axes: object, x: float, *args: object, **settings: object) -> object:
+            self.upright.append(x)
+            return axvline(axes, x, *args, **settings)
+
+        monkeypatch.setattr(matplotlib.axes.Axes, "axvline", upright)
+
+    def _watch(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        draw = getattr(matplotlib.axes.Axes, name)
+
+        def watched(axes: object, x: list[float], y: list[float], *args: object, **settings: object) -> object:
+            if "label" in settings:  # `step` itself draws by `plot`
+                self.points[str(settings["label"])] = list(zip(x, y, strict=True))
+            return draw(axes, x, y, *args, **settings)
+
+        monkeypatch.setattr(matplotlib.axes.Axes, name, watched)
 
 
-def test_a_sweep_has_the_points_with_one_jump_for_all_in_order() -> None:
-    assert [point.jumps["fc"] for point in pictures.uniform(FRONT[::-1])] == [0.0, 1.0]
+def test_the_trade_off_is_of_the_finalists(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = Drawn(monkeypatch)
+    tuning_picture.front(RECORD)
+    assert drawn.points == {
+        "front": [(0.99, 0.70), (0.985, 0.83)],
+        "original": [(0.99, 0.70)],
+        "uniform": [(0.98, 0.80)],
+        "sites": [(0.985, 0.83)],
+        "channels": [(0.97, 0.76)],
+        "chosen": [(0.985, 0.83)],
+    }
+    assert drawn.upright == [pytest.approx(0.98)]
+
+
+def test_accuracy_against_jump_is_of_the_candidates_with_one_jump_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = Drawn(monkeypatch)
+    tuning_picture.jump_sweep(RECORD)
+    assert drawn.points == {
+        "clean accuracy": [(0.0, 0.99), (0.5, 0.99), (1.0, 0.98), (2.0, 0.60)],
+        "worst case, quick attacks": [(0.0, 0.75), (0.5, 0.78), (1.0, 0.84), (2.0, 0.15)],
+    }
+
+
+def test_a_file_of_its_own_shows_the_same(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights")
+    assert tuning_picture.picture(tuning(model)) == tuning_picture.front(RECORD)
 
 
 def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats
-from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.gallery import Example
 from onnx_jumprelu.evaluation.verdict import CurvePoint, Flag, Gate, Kind, ModelName, Row, Verdict
 
@@ -103,10 +102,3 @@ def example(channels: int = 1, index: int = 7) -> Example:
     perturbed = clean.copy()
     perturbed[:, 0, 0] += np.float32(0.1)
     return Example(index, clean, perturbed, 3, {"original": (3, 5), "patched": (3, 3)}, attack="pgd on the original")
-
-
-FRONT = (
-    TrialPoint({"conv1": 0.0, "fc": 0.0}, 0.99, 0.70, chosen=False, family="uniform"),
-    TrialPoint({"conv1": 1.0, "fc": 1.0}, 0.98, 0.80, chosen=False, family="uniform"),
-    TrialPoint({"conv1": 1.5, "fc": 0.0}, 0.985, 0.83, chosen=True, family="per site"),
-)

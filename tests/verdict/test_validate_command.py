@@ -5,11 +5,16 @@ import xml.etree.ElementTree as ET  # the file is our own
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx_jumprelu import Recipe, find_activations, patch_file
 from onnx_jumprelu.cli import main
+from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.evaluation import matrix
 from onnx_jumprelu.evaluation.validate import Question
+from onnx_jumprelu.report import tuning_json
+from tests.report.tunings import tuning
 
 Captured = pytest.CaptureFixture[str]
 
@@ -78,6 +83,61 @@ def test_reports_and_policy(capsys: Captured) -> None:
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert page.count("<svg") >= 2
     assert validate("--eps", "0.1", *options, "--min-clean", "0.1") == 0  # an option goes before the policy
+
+
+@pytest.fixture
+def tuned(folder: Path) -> Path:
+    """What `tune --json` wrote about the original."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    path = folder / "tuning.json"
+    path.write_text(json.dumps(tuning_json.tuning(tuning(Path("original.onnx")))))
+    return path
+
+
+@pytest.mark.usefixtures("tuned")
+def test_the_report_shows_what_tuning_tried() -> None:
+    assert validate("--eps", "0.1", "--html", "v.html") == 0
+    without = Path("v.html").read_text()
+    assert validate("--eps", "0.1", "--html", "v.html", "--tuning", "tuning.json") == 0
+    shown = Path("v.html").read_text()
+    assert "What tuning tried" not in without
+    assert "of original.onnx on validation examples of val.npz" in shown
+    assert shown.count("<svg") == without.count("<svg") + 2
+
+
+@pytest.mark.usefixtures("tuned")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tuning", "tuning.json"], "give --html FILE too"),
+        (["--tuning", "none.json", "--html", "v.html"], "none.json: cannot be read"),
+        (["--tuning", "data.npz", "--html", "v.html"], "data.npz: is not JSON"),
+        (["--tuning", "recipe.json", "--html", "v.html"], "recipe.json: is not what `tune --json` writes: it has no"),
+        (["--tuning", "other.json", "--html", "v.html"], "other.json: is about tuning another model (patched.onnx)"),
+        (["--tuning", "tuning.json", "--html", "v.html", "--json", "tuning.json"], "is an input or an output"),
+        (["--tuning", "tuning.json", "--attacks", "paper"], "it takes no gates, reports"),
+    ],
+)
+def test_mistakes_with_tuning(options: list[str], message: str, folder: Path, capsys: Captured) -> None:
+    Path("recipe.json").write_text('{"default": 0.5}')
+    Path("other.json").write_text(json.dumps(tuning_json.tuning(tuning(Path("patched.onnx")))))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert validate("--eps", "0.1", *options) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_jumps_of_a_model_are_those_of_all_sites_that_could_have_one() -> None:
+    sites = [site.name for site in find_activations(onnx.load("original.onnx"))]
+    patch_file("original.onnx", "one.onnx", recipe=Recipe(0.0, {sites[1]: 0.5}))
+    patch_file("original.onnx", "only.onnx", recipe=Recipe(None, {sites[1]: 0.5}))
+    expected = {site: 0.5 if site == sites[1] else 0.0 for site in sites}
+    assert jumps_in(Path("one.onnx")) == jumps_in(Path("only.onnx")) == expected
+    assert jumps_in(Path("original.onnx")) is None
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,0 +1,73 @@
+"""A search for jumps made by hand: quick attacks and thorough ones have no number in common."""
+
+from pathlib import Path
+
+import numpy as np
+
+from onnx_jumprelu.arrays import Bools
+from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.evaluation.search_record import SearchRecord
+from onnx_jumprelu.evaluation.tuned import Judged, Tuning
+from onnx_jumprelu.rewrite.jump import Jump
+
+
+def point(conv1: Jump, fc: Jump, clean: float, worst: float, family: str, *, chosen: bool = False) -> TrialPoint:
+    return TrialPoint({"conv1": conv1, "fc": fc}, clean, worst, chosen, family)
+
+
+TRIALS = (
+    point(0.0, 0.0, 0.99, 0.75, "original"),
+    point(2.0, 2.0, 0.60, 0.15, "uniform"),
+    point(0.5, 0.5, 0.99, 0.78, "uniform"),
+    point(1.0, 1.0, 0.98, 0.84, "uniform"),
+    point(1.5, 0.0, 0.985, 0.87, "sites", chosen=True),
+    point((0.0, 1.5), (0.0, 1.5), 0.97, 0.81, "channels"),
+)
+FINALISTS = (
+    point(0.0, 0.0, 0.99, 0.70, "original"),
+    point(1.0, 1.0, 0.98, 0.80, "uniform"),
+    point(1.5, 0.0, 0.985, 0.83, "sites", chosen=True),
+    point((0.0, 1.5), (0.0, 1.5), 0.97, 0.76, "channels"),
+)
+RECORD = SearchRecord(
+    model="model.onnx",
+    model_sha256="",
+    data="val.npz",
+    eps=0.1,
+    norm="Linf",
+    max_drop=0.01,
+    original_clean=0.99,
+    n_search=500,
+    n_held_out=499,
+    trials=TRIALS,
+    finalists=FINALISTS,
+)
+
+
+def standing(number: int) -> Bools:
+    """The first so many of the held-out examples."""
+    return np.arange(RECORD.n_held_out) < number
+
+
+def tuning(model: Path) -> Tuning:
+    """The outcome that the record is of."""
+    return Tuning(
+        model=model,
+        data=Path(RECORD.data),
+        eps=RECORD.eps,
+        eps_chosen=False,
+        norm="Linf",
+        max_drop=RECORD.max_drop,
+        seed=0,
+        n_search=RECORD.n_search,
+        n_held_out=RECORD.n_held_out,
+        sites=(),
+        skipped=(),
+        trials=TRIALS,
+        finalists=FINALISTS,
+        original=Judged(TRIALS[0].jumps, standing(340), 0.99, 0.99),
+        proposed=Judged(TRIALS[4].jumps, standing(410), 0.985, 0.98),
+        uniform=None,
+        cut_short=False,
+        seconds=1.0,
+    )
