@@ -14,7 +14,9 @@ import numpy as np
 from onnx_jumprelu.arrays import Bools, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
 from onnx_jumprelu.attacks.boundary import ranked_classes
+from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.steps import (
+    FEWEST_CLASSES,
     TARGETED_LOSSES,
     Attempt,
     at_least,
@@ -238,6 +240,18 @@ class TargetedAPGD(APGD):
         """The most likely wrong classes of `x`, one (N,) array per rank."""
         ranked = ranked_classes(model.logits(x), labels)  # the label comes first
         return list(ranked[:, 1 : 1 + self.n_target_classes].T)
+
+
+def on_ratios(
+    n_classes: int, *, eps: float | None, norm: NormName, n_iter: int, n_target_classes: int, n_restarts: int = 1
+) -> list[Attack]:
+    """APGD on a difference of logits ratio: targeted from 4 classes on, untargeted for 3; two classes have no ratio."""
+    if n_classes >= FEWEST_CLASSES["dlr-targeted"]:
+        climbs = {"n_iter": n_iter, "n_restarts": n_restarts}
+        return [TargetedAPGD(eps=eps, norm=norm, n_target_classes=n_target_classes, **climbs)]
+    if n_classes >= FEWEST_CLASSES["dlr"]:
+        return [APGDDLR(eps=eps, norm=norm, n_iter=n_iter, n_restarts=n_restarts)]
+    return []
 
 
 def checkpoints_of(n_iter: int) -> set[int]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.attacks.apgd import APGDCE, APGDDLR, TargetedAPGD
+from onnx_jumprelu.attacks.apgd import APGDCE, on_ratios
 from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier, Probe
 from onnx_jumprelu.attacks.fab import TargetedFAB
 from onnx_jumprelu.attacks.square import Square
-from onnx_jumprelu.attacks.steps import FEWEST_CLASSES, at_least
+from onnx_jumprelu.attacks.steps import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,9 @@ class AutoAttack(Attack):
         """The attacks for a model with this number of classes, in order."""
         eps, norm = self.eps, self.norm
         climbs, n_targets = {"n_iter": self.n_iter, "n_restarts": self.n_restarts}, self.n_target_classes
-        ratios: list[Attack] = []
-        if n_classes >= FEWEST_CLASSES["dlr-targeted"]:
-            ratios = [TargetedAPGD(eps=eps, norm=norm, n_target_classes=n_targets, **climbs)]
-        elif n_classes >= FEWEST_CLASSES["dlr"]:
-            ratios = [APGDDLR(eps=eps, norm=norm, **climbs)]
         return [
             APGDCE(eps=eps, norm=norm, **climbs),
-            *ratios,
+            *on_ratios(n_classes, eps=eps, norm=norm, n_target_classes=n_targets, **climbs),
             TargetedFAB(eps=eps, norm=norm, n_target_classes=n_targets, **climbs),
             Square(eps=eps, norm=norm, n_queries=self.n_queries),
         ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from onnx_jumprelu.attacks import ATTACKS, Attack, attack_named
+from onnx_jumprelu.attacks import APGDDLR, ATTACKS, Attack, TargetedAPGD, attack_named
 from onnx_jumprelu.attacks.norms import NormName
+from onnx_jumprelu.attacks.steps import FEWEST_CLASSES
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.evaluation.verdict import Kind
 from onnx_jumprelu.gradient.surrogates import SURROGATES
@@ -53,7 +54,8 @@ SETS: dict[str, tuple[Row, ...]] = {
         ("apgd-ce", "relu", {}),
         ("apgd-t", "relu", {}),
         ("fab-t", "relu", {}),
-        ("apgd-ce", "smooth", {}),
+        ("apgd-ce", "smooth", {"n_restarts": 3}),
+        ("apgd-t", "smooth", {}),
         ("pgd-noise", "exact", {"n_iter": 20, "n_samples": 8}),
         ("square", "exact", {}),
     ),
@@ -69,14 +71,33 @@ SETS: dict[str, tuple[Row, ...]] = {
 }
 
 
-def planned(choice: str, eps: float, norm: NormName) -> list[Plan]:
+def planned(choice: str, eps: float, norm: NormName, n_classes: int | None = None) -> list[Plan]:
     """The attacks of a set, or of a list such as `pgd,apgd-ce:relu,square`.
+
+    Args:
+        choice: The set or the list. A set leaves out what a model of few classes has no loss for.
+        eps: Largest perturbation, in data space.
+        norm: Norm of the perturbations.
+        n_classes: How many classes the model has, None for enough of them.
 
     Raises:
         OptionError: there is no such set, attack or gradient.
     """
-    rows = SETS[choice] if choice in SETS else [_parsed(item.strip()) for item in choice.split(",")]
+    if choice in SETS:
+        rows = [suited for row in SETS[choice] for suited in _suited(row, n_classes)]
+    else:
+        rows = [_parsed(item.strip()) for item in choice.split(",")]
     return [Plan(attack_named(name, eps=eps, norm=norm, **settings), gradient) for name, gradient, settings in rows]
+
+
+def _suited(row: Row, n_classes: int | None) -> list[Row]:
+    """An attack of a set in the form that the number of classes allows: its ratio of logits needs some."""
+    name, gradient, settings = row
+    if name != TargetedAPGD.name or n_classes is None or n_classes >= FEWEST_CLASSES[TargetedAPGD.loss]:
+        return [row]
+    if n_classes < FEWEST_CLASSES[APGDDLR.loss]:
+        return []  # of two classes, cross-entropy and margin rise together
+    return [(APGDDLR.name, gradient, {key: value for key, value in settings.items() if key != "n_target_classes"})]
 
 
 def _parsed(item: str) -> Row:

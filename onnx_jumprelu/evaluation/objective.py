@@ -9,11 +9,13 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks import APGDCE, PGD, DeepFool
+from onnx_jumprelu.attacks.apgd import on_ratios
 from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.evaluation.sweep import Jumps, Sweep
 
+N_TARGETS = 3  # other classes that a targeted attack tries, the likeliest first
 MOST_FOR_EPS = 100  # examples; a median needs no more
 
 
@@ -31,16 +33,26 @@ class Threat:
 
     def quick(self, n_iter: int) -> Sequence[tuple[Attack, str]]:
         """A few attacks for comparing many candidates, each with the derivative at the jumps that it uses."""
+        # Exact gradients alone would make the search prefer jumps that merely hide them. With smooth ones a few steps
+        # of fixed size do not tell candidates apart: they rank them otherwise than the thorough attacks do.
+        smooth = APGDCE(eps=self.eps, norm=self.norm, n_iter=3 * n_iter)
         cross_entropy = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter)
         margin = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter, loss="margin")
-        # Exact gradients alone would make the search prefer jumps that merely hide them.
-        return ((cross_entropy, "smooth"), (cross_entropy, "relu"), (margin, "exact"), (margin, "relu"))
+        return ((smooth, "smooth"), (cross_entropy, "relu"), (margin, "exact"))
 
-    def thorough(self, n_iter: int) -> Sequence[tuple[Attack, str]]:
-        """More and longer attacks for the few that are left."""
+    def thorough(self, n_iter: int, n_classes: int) -> Sequence[tuple[Attack, str]]:
+        """More and longer attacks for the few that are left, on a model with this number of classes."""
         apgd = APGDCE(eps=self.eps, norm=self.norm, n_iter=n_iter)
+        ratios = on_ratios(n_classes, eps=self.eps, norm=self.norm, n_iter=n_iter, n_target_classes=N_TARGETS)
         margin = PGD(eps=self.eps, norm=self.norm, n_iter=n_iter, loss="margin")
-        return ((apgd, "smooth"), (apgd, "relu"), (apgd, "exact"), (margin, "relu"), (margin, "exact"))
+        return (
+            (apgd, "smooth"),
+            *((attack, "smooth") for attack in ratios),
+            (apgd, "relu"),
+            (apgd, "exact"),
+            (margin, "relu"),
+            (margin, "exact"),
+        )
 
 
 class WorstCase:

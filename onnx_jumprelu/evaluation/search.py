@@ -18,7 +18,7 @@ CHANNELS = "channels"  # the family that is only searched when asked for
 ORIGINAL = "original"
 # Shares of the positive pre-activations that a jump silences.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SITE_LEVELS = (0.0, 0.2, 0.4, 0.55, 0.65, 0.75, 0.85)
+SITE_LEVELS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
 FEWEST_SITE_LEVELS = 3  # of a network with many sites: 0, a low one and a high one
 TINY = 1e-9  # a drop of exactly max_drop is within it
 FINE_STEPS = (-0.08, -0.04, 0.04, 0.08)
@@ -159,7 +159,9 @@ class Search:
         share = max(1, self._left // (len(starts) + 1))  # the last share is for the finer steps
         for start in starts:
             self._pass(self._tried[start] or self.original, share)
-        self._fine(max(self.affordable, key=lambda trial: trial.rank))
+        # Also where no jump has gained yet: what gains may lie between two levels.
+        with_jumps = [trial for trial in self.affordable if any(trial.jumps)]
+        self._fine(max(with_jumps or self.affordable, key=lambda trial: trial.rank))
 
     def by_channel(self) -> None:
         """One site after the other, each channel at a quantile of its own pre-activations; from the best so far."""

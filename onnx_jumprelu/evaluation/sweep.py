@@ -79,6 +79,11 @@ class Sweep:
         self._with = {name: self._classifier.with_surrogate(name) for name in SURROGATES}
 
     @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._classifier.n_classes
+
+    @property
     def zero(self) -> Jumps:
         """Jump 0 everywhere: the original."""
         return (0.0,) * len(self.sites)

@@ -219,7 +219,8 @@ class _Tuner:
         return results
 
     def _thorough(self, part: Part, seed: int) -> WorstCase:
-        return WorstCase(self._sweep, part.x, part.labels, self._threat.thorough(THOROUGH_STEPS), seed)
+        attacks = self._threat.thorough(THOROUGH_STEPS, self._sweep.n_classes)
+        return WorstCase(self._sweep, part.x, part.labels, attacks, seed)
 
     def _named(self, jumps: Jumps) -> dict[str, Jump]:
         return dict(zip(self._sweep.sites, jumps, strict=True))

@@ -155,7 +155,7 @@ class _Run:
     def verdict(self) -> Verdict:
         question = self._question
         rows: list[Row] = []
-        plans = planned(question.attacks, question.eps, question.norm)
+        plans = self._planned(question.attacks, question.eps)
         verdict = Verdict(question.eps, question.norm, self._correct, rows, about=about(question))
         try:
             for row in self._matrix(plans, MATRIX, 0):
@@ -171,6 +171,9 @@ class _Run:
             missing = [plan.name for plan in plans if plan.name not in run] or ["what follows the attacks"]
             return replace(verdict, complete=False, about={**verdict.about, "missing": ", ".join(missing)})
         return verdict
+
+    def _planned(self, choice: str, eps: float) -> list[Plan]:
+        return planned(choice, eps, self._question.norm, self._classifiers["original"].n_classes)
 
     def _matrix(self, plans: Sequence[Plan], stream: int, point: int) -> Iterator[Row]:
         """Each plan on each model: its own row, and one for its examples on the other model."""
@@ -220,7 +223,7 @@ class _Run:
         for point, eps in enumerate(sorted(self._question.eps_grid)):
             # At the verdict's own eps the curve is the verdict.
             own = eps == self._question.eps
-            new = [] if own else list(self._matrix(planned(CURVE_SET, eps, self._question.norm), CURVE, point))
+            new = [] if own else list(self._matrix(self._planned(CURVE_SET, eps), CURVE, point))
             if eps >= self._question.eps and not added:
                 new, added = [*rows, *new], True
             for row in new:

@@ -57,7 +57,8 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
 
 
 def _jump(site: SiteJump) -> str:
-    return f"jump {shown(site.jump)}" + ("" if site.jump_input is None else f", overridden by input '{site.jump_input}'")
+    override = "" if site.jump_input is None else f", overridden by input '{site.jump_input}'"
+    return f"jump {shown(site.jump)}{override}"
 
 
 def patched_line(result: PatchedFile) -> str:

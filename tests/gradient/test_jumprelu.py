@@ -29,7 +29,7 @@ def expected_slope(surrogate: str, x: Array, jump: Array | float) -> Array:
         return np.where(x > jump, 1.0, 0.0)
     if surrogate == "relu":
         return np.where(x > 0, 1.0, 0.0)
-    t = np.maximum(0.25 * np.asarray(jump, np.float64), 1e-6)
+    t = np.maximum(0.1 * np.asarray(jump, np.float64), 1e-6)
     with np.errstate(over="ignore"):
         gate = 1 / (1 + np.exp(-(x - jump) / t))
     return np.asarray(gate + x / t * gate * (1 - gate))

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 import onnx_jumprelu as oj
 from onnx_jumprelu import DataError, OnnxClassifier, OptionError
@@ -18,6 +20,7 @@ from onnx_jumprelu.evaluation.matrix import SETS, planned
 from onnx_jumprelu.evaluation.partial import Partial
 from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
 from onnx_jumprelu.evaluation.verdict import MODELS, Verdict
+from tests.models import single
 
 
 @pytest.fixture
@@ -202,6 +205,36 @@ def test_mistakes(question: Question, samples: Path) -> None:
 def test_every_set_has_each_kind(name: str) -> None:
     kinds = {plan.kind for plan in planned(name, 0.1, "Linf")}
     assert kinds == {"white-box", "adaptive", "black-box"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_for_few_classes(name: str) -> None:
+    """The targeted ratio of logits needs four classes, the plain one three."""
+    four, three, two = ([plan.name for plan in planned(name, 0.1, "Linf", count)] for count in (4, 3, 2))
+    assert four == [plan.name for plan in planned(name, 0.1, "Linf")]
+    assert "apgd-t (relu)" in four
+    assert three == [plan.replace("apgd-t", "apgd-dlr") for plan in four]
+    assert two == [plan for plan in four if "apgd-t" not in plan]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_model_of_few_classes(tmp_path: Path, count: int) -> None:
+    """The sets run on it; a list that names an attack without a loss for it is refused."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(4, count)).astype(np.float32)
+    model = single("MatMul", inputs=["h", "w"], shape=["N", 4], extra={"w": w})
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["h"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = count
+    onnx.save(model, tmp_path / "original.onnx")
+    oj.patch_file(tmp_path / "original.onnx", tmp_path / "patched.onnx", jump=0.2)
+    x = rng.uniform(size=(30, 4)).astype(np.float32)
+    data = Data(x, (x @ w).argmax(axis=1), Path("d.npz"))
+    original, patched = (Target(tmp_path / name) for name in ("original.onnx", "patched.onnx"))
+    found = verdict_on(Question(original, patched, data, eps=0.1, attacks="quick", latency=False))
+    assert found.complete
+    assert found.worst_case("original").value < 1
+    with pytest.raises(DataError, match="apgd-t: loss dlr-targeted needs a model with at least 4 classes"):
+        verdict_on(Question(original, patched, data, eps=0.1, attacks="apgd-t", latency=False))
 
 
 def test_the_function_for_users(question: Question, verdict: Verdict, models: Path) -> None:
