@@ -71,6 +71,7 @@ def evaluate(
     eps: float,
     norm: NormName = "Linf",
     attacks: str = "standard",
+    eps_grid: Sequence[float] = (),
     seed: int = 0,
 ) -> Verdict:
     """Attack two models in every planned way, on the same examples; see `Question` and `verdict_on`.
@@ -82,6 +83,7 @@ def evaluate(
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
         attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
+        eps_grid: Where to measure the curve of robust accuracy against eps; none by default.
         seed: Seed of all randomness.
 
     Raises:
@@ -89,7 +91,7 @@ def evaluate(
     """
     before, after = (item if isinstance(item, Target) else Target(Path(item)) for item in (original, patched))
     given = data if isinstance(data, Data) else load_data(data)
-    return verdict_on(Question(before, after, given, eps, norm=norm, attacks=attacks, seed=seed))
+    return verdict_on(Question(before, after, given, eps, norm=norm, attacks=attacks, eps_grid=eps_grid, seed=seed))
 
 
 def verdict_on(

@@ -239,5 +239,6 @@ def test_a_model_of_few_classes(tmp_path: Path, count: int) -> None:
 
 def test_the_function_for_users(question: Question, verdict: Verdict, models: Path) -> None:
     names = [str(models / name) for name in ("original.onnx", "patched.onnx", "data.npz")]
-    found = oj.evaluate(*names, eps=question.eps, attacks=question.attacks)
+    found = oj.evaluate(*names, eps=question.eps, attacks=question.attacks, eps_grid=[question.eps])
     assert successes(found) == successes(verdict)
+    assert [point.eps for point in found.curve] == [question.eps]
