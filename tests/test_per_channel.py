@@ -9,7 +9,16 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from onnx_jumprelu import OnnxClassifier, OptionError, Recipe, find_activations, patch_model, revert_model, verify
+from onnx_jumprelu import (
+    OnnxClassifier,
+    OptionError,
+    ProvenanceError,
+    Recipe,
+    find_activations,
+    patch_model,
+    revert_model,
+    verify,
+)
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.graph import numpy_dtype, walk_scopes
@@ -115,6 +124,7 @@ def test_as_an_input() -> None:
         ([0.5, 1e39, 0.5], "jump 1e+39 is out of range for float32"),
         ([0.5, 1e-60, 0.5], "jump 1e-60 is 0 in float32"),
         ([[0.5, 0.5, 0.5]], "must be a finite number"),
+        ([0.5, [0.5], 0.5], "channel 1, must be a finite number"),
         ("0.5", "must be a finite number"),
     ],
 )
@@ -129,6 +139,16 @@ def test_refused_where_the_number_of_channels_is_not_known(shape: list[int | str
     with pytest.raises(OptionError, match="needs a known number of channels") as refusal:
         patch_model(single("Relu", shape=shape), recipe=Recipe(None, {"act": JUMPS}))
     assert "\n" not in str(refusal.value)
+
+
+def test_refused_where_the_file_contradicts_itself() -> None:
+    """One channel comes in; a declaration of three for what goes out would have widened the output without a word."""
+    model = single("Relu", shape=["N", 1, 4, 4])
+    model.graph.node[0].output[0] = "a"
+    model.graph.node.append(onnx.helper.make_node("ReduceMax", ["a"], ["y"], axes=[1]))
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 3, 4, 4]))
+    with pytest.raises(OptionError, match="needs a known number of channels"):
+        patch_model(model, recipe=Recipe(None, {"act": JUMPS}))
 
 
 def test_thresholded_relu_holds_one_number() -> None:
@@ -177,12 +197,36 @@ class TestVerifyFinds:
             (lambda jump: jump.reshape(1, 3, 1), "do not lie along its channels"),
             (lambda jump: np.repeat(jump, 2)[:6].reshape(6, 1, 1), "do not lie along its channels"),
             (lambda jump: f32(jump.max()), "the record says jump"),
+            (lambda jump: -1 - jump, "not a finite number of at least 0"),
+            (lambda jump: jump - f32([0, 2, 0]).reshape(3, 1, 1), "not a finite number of at least 0"),
+            (lambda jump: jump + f32([0, np.inf, 0]).reshape(3, 1, 1), "not a finite number of at least 0"),
         ],
     )
     def test_planted(self, change: Callable[[Array], Array], words: str) -> None:
         report = verify(net(), self.planted(change))
         assert not report.ok
         assert any(words in check.detail for check in report.checks if not check.ok)
+
+    @pytest.mark.parametrize("jump", [-2.0, float("inf")])
+    def test_a_single_jump_that_is_none(self, jump: float) -> None:
+        patched = patch_model(net(), 0.5).model
+        del patched.metadata_props[:]
+        for node in patched.graph.node:
+            if node.op_type == "Constant" and numpy_helper.to_array(node.attribute[0].t) == 0.5:
+                node.attribute[0].t.CopyFrom(numpy_helper.from_array(f32(jump)))
+        assert any("not a finite number" in check.detail for check in verify(net(), patched).checks if not check.ok)
+
+    def test_a_record_of_negative_jumps(self) -> None:
+        patched = patch_model(net(), recipe=Recipe(None, {"b": JUMPS})).model
+        entry = next(entry for entry in patched.metadata_props if entry.key == "onnx_jumprelu.jumps")
+        entry.value = '{"b":[0.5,-1.0,1.25]}'
+        with pytest.raises(ProvenanceError, match="damaged"):
+            revert_model(patched)
+
+    def test_a_leading_axis_makes_no_difference(self) -> None:
+        patched = self.planted(lambda jump: jump.reshape(1, 3, 1, 1))
+        del patched.metadata_props[:]
+        assert verify(net(), patched).ok
 
     def test_channels_of_another_axis_compute_something_else(self) -> None:
         """The site alone tells it too: a graph that compares along the wrong axis, with the right numbers in it."""

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
 
 from onnx_jumprelu.arrays import Array, Floats
-from onnx_jumprelu.errors import DataError
+from onnx_jumprelu.errors import DataError, PatchError
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.graph import FreshNames, numpy_dtype, required_inputs
@@ -125,7 +125,7 @@ def measure(
     )
     fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value if inputs[0].type.tensor_type.shape.dim else 0
     size = fixed or BATCH
-    watches = [_Watch(site.name, rng, (site.n_channels or 0) if per_channel else 0) for site in sites]
+    watches = [_Watch(site.name, rng, _channels(site) if per_channel else 0) for site in sites]
     for start in range(0, len(ready), size):
         batch = ready[start : start + size]
         if fixed:  # a model of one batch size: fill up from the start
@@ -133,6 +133,12 @@ def measure(
         for watch, values in zip(watches, runner.run(names, {inputs[0].name: batch}), strict=True):
             watch.see(values)
     return [watch.result() for watch in watches]
+
+
+def _channels(site: ActivationSite) -> int:
+    """How many channels can be told apart, 0 where there is only one: its jump is the site's."""
+    count = site.n_channels or 0
+    return count if count > 1 else 0
 
 
 class _Watch:
@@ -152,6 +158,11 @@ class _Watch:
         self._seen += values.size
         self._above += len(positive)
         self._kept.append(self._rng.choice(positive, min(len(positive), self._most), replace=False))
+        if self._channels and values.shape[1] != len(self._channels):
+            raise PatchError(
+                f"site '{self._name}': the file declares {len(self._channels)} channels, the model computes "
+                f"{values.shape[1]}; remove the wrong shape (value_info) from the file"
+            )
         for place, channel in enumerate(self._channels):
             channel.see(values[:, place])
 

@@ -28,6 +28,7 @@ from onnx_jumprelu.evaluation.selection import N_FINALISTS, promising, smallest_
 from onnx_jumprelu.evaluation.sweep import Jumps, Sweep
 from onnx_jumprelu.evaluation.tuned import Judged, Tuning, recommended
 from onnx_jumprelu.evaluation.validation import Part, load_validation, split
+from onnx_jumprelu.runtime import RunError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -121,6 +122,7 @@ def tune(
         DataError: the data have no labels, are too few, or do not fit the model.
         PatchError: the model is patched already, or has no site that can be tuned.
         GradientError: it is no classifier with gradients.
+        RunError: onnxruntime cannot run it.
     """
     chosen = TuneSettings(**settings)
     target = model if isinstance(model, Target) else Target(Path(model))
@@ -134,6 +136,9 @@ def tune(
         return _Tuner(sweep, x, labels, chosen, on_done).run(target.model, given.path)
     except DataError as error:
         raise DataError(f"{given.path}: {error}") from error
+    except RunError as error:
+        message = str(error)
+        raise RunError(message if message.startswith(str(target.model)) else f"{target.model}: {message}") from error
 
 
 class _Tuner:

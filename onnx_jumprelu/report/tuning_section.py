@@ -68,8 +68,8 @@ def _figures(record: SearchRecord, sweep: Sequence[TrialPoint]) -> Iterator[Figu
         yield figure(
             tuning_picture.jump_sweep(record),
             "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
-            "Accuracy against jump, the same at every site. Worst case: quick attacks (short APGD and PGD) on the first "
-            f"of the {words.count(record.n_search, 'validation example')} that the search used. {clean}",
+            "Accuracy against jump, the same at every site. Worst case: quick attacks (short APGD and PGD) on the "
+            f"first of the {words.count(record.n_search, 'validation example')} that the search used. {clean}",
         )
     yield figure(
         tuning_picture.front(record),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -313,8 +313,21 @@ def _unsupported(at: NodeInScope, pre_activation: str) -> str | None:
 
 
 def _type_of(at: NodeInScope, pre_activation: str) -> TensorType:
-    """An activation's output has its input's type; either may be the one that is known."""
-    return at.types.get(at.output) or at.types.get(pre_activation) or TensorType()
+    """An activation's output has its input's type; either may be the one that is known.
+
+    Where a file declares two shapes that contradict each other, neither is believed.
+    """
+    before, after = (at.types.get(name) for name in (pre_activation, at.output))
+    if before is None or after is None:
+        return after or before or TensorType()
+    return after if _agree(before.shape, after.shape) else replace(after, shape=None)
+
+
+def _agree(one: tuple[Dimension, ...] | None, other: tuple[Dimension, ...] | None) -> bool:
+    if one is None or other is None:
+        return True
+    known = (pair for pair in zip(one, other, strict=False) if all(isinstance(size, int) for size in pair))
+    return len(one) == len(other) and all(before == after for before, after in known)
 
 
 def find(model: ModelProto) -> Iterator[Found]:

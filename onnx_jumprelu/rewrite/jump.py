@@ -7,7 +7,7 @@ import json
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
@@ -18,6 +18,15 @@ from onnx_jumprelu.graph import numpy_dtype
 Jump = Union[float, tuple[float, ...]]  # noqa: UP007 - a name for annotations in Python 3.10 too
 MOST_CHARACTERS_SHOWN = 40
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return (isinstance(value, Sequence) and not isinstance(value, (str, bytes))) or (
+        isinstance(value, np.ndarray) and value.ndim > 0
+    )
+
 
 def checked_jump(value: object, where: str) -> Jump:
     """A jump, or a list of them, one per channel.
@@ -25,7 +34,7 @@ def checked_jump(value: object, where: str) -> Jump:
     Raises:
         OptionError: one is not a finite number of at least 0; `where` says what it was meant for.
     """
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes)) and np.ndim(value) == 1:
+    if _is_list(value):
         if not len(value):
             raise OptionError(f"{where} is an empty list; give one number per channel, or a single one")
         return tuple(checked_number(entry, f"{where}, channel {channel},") for channel, entry in enumerate(value))

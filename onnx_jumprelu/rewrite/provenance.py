@@ -11,7 +11,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_jumprelu.errors import ProvenanceError
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.rewrite.jump import Jump, checked_jump
 
 PREFIX = "onnx_jumprelu."
 
@@ -140,7 +140,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
             name=site["name"],
             scope=site["scope"],
             tensor=site["tensor"],
-            jump=_jump(jumps[site["name"]]),
+            jump=checked_jump(jumps[site["name"]], "a jump"),
             lowering=site["lowering"],
             jump_input=site["jump_input"],
             added=tuple(site["added"]),
@@ -160,10 +160,6 @@ def _parse(entries: dict[str, str]) -> Provenance:
         functions=tuple(undo["functions"]),
         imports=tuple(undo["imports"]),
     )
-
-
-def _jump(content: float | list[float]) -> Jump:
-    return tuple(float(value) for value in content) if isinstance(content, list) else float(content)
 
 
 def drop_provenance(model: ModelProto) -> None:

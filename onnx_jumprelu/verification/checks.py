@@ -184,6 +184,9 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
     for region in regions:
         site = region.found.site
         x, y = values[site.input], values[site.tensor]
+        if x.shape != y.shape:
+            shapes = f"{list(x.shape)} becomes {list(y.shape)}"
+            raise FailedError(f"site '{site.name}' changes its input's shape on {source}: {shapes}")
         jump = rounded(pair.jump(region), helper.np_dtype_to_tensor_dtype(x.dtype))
         expected = jumprelu(x, jump, region.found.cap)
         decided = ~np.isnan(x)

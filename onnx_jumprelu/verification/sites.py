@@ -123,8 +123,9 @@ def jump_in_graph(region: Region, defaults: dict[str, Array]) -> Jump:
         defaults: Default values of the jump inputs, by name.
 
     Raises:
-        StructureError: it holds several numbers that do not lie along the site's channels.
+        StructureError: a number is negative or not finite, or several do not lie along the site's channels.
     """
+    site = region.found.site
     values = [np.zeros(())]
     for node in region.nodes:
         values += [defaults[name] for name in node.input if name in defaults]
@@ -132,12 +133,17 @@ def jump_in_graph(region: Region, defaults: dict[str, Array]) -> Jump:
             values.append(constant_node_value(node).astype(np.float64))
         elif node.op_type == "ThresholdedRelu":
             values.append(np.asarray(attribute(node, "alpha", 1.0)))
+    for value in values:
+        if not (np.isfinite(value) & (value >= 0)).all():
+            raise StructureError(f"site '{site.name}' holds a jump that is not a finite number of at least 0")
     largest = max(values, key=lambda value: (value.max(initial=0.0), value.size))
     if largest.size == 1:
         return float(largest.item())
-    site = region.found.site
     jump = tuple(largest.ravel().tolist())
-    if site.n_channels != len(jump) or shaped(jump, site.rank).shape != largest.shape:
+    shape: tuple[int, ...] = largest.shape
+    if len(shape) == site.rank and shape[0] == 1:
+        shape = shape[1:]  # broadcasts as it does without
+    if site.n_channels != len(jump) or shaped(jump, site.rank).shape != shape:
         raise StructureError(
             f"site '{site.name}' holds jumps of shape {list(largest.shape)}, which do not lie along its channels"
         )

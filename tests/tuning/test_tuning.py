@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from onnx_jumprelu import OnnxClassifier, Recipe, attacks, patch_file
 from onnx_jumprelu.arrays import Array, Bools
@@ -16,7 +18,8 @@ from onnx_jumprelu.evaluation.tuned import Tuning
 from onnx_jumprelu.evaluation.tuning import TuneKeywords, TuneSettings, tune
 from onnx_jumprelu.evaluation.validation import load_validation, split
 from onnx_jumprelu.rewrite.jump import numbers_of
-from onnx_jumprelu.runtime import Feeds, OrtRunner
+from onnx_jumprelu.runtime import Feeds, OrtRunner, RunError
+from tests.models import parse
 from tests.tuning.networks import (
     EPS,
     FEATURES,
@@ -158,6 +161,24 @@ class TestPerChannel:
         result = tune(scaled, often_noisy(), eps=EPS, max_drop=1.0, n_trials=24, per_channel=True)
         assert {point.family for point in result.trials} == {"original", "uniform", "quantile", "sites", "channels"}
         assert len(result.trials) <= 25
+
+    def test_a_single_channel_has_the_jump_of_its_site(self, tmp_path: Path) -> None:
+        x, labels = examples(40)
+        model = """<ir_version: 8, opset_import: ["" : 17]> net (float[N, 1] x) => (float[N, 2] y)
+            <float[1, 2] w = {4.0, -4.0}, float[2] b = {-2.0, 2.0}> { h = Relu(x) m = MatMul(h, w) y = Add(m, b) }"""
+        given = Data(x[:, :1], labels, Path("validation.npz"))
+        result = tune(saved(tmp_path, model), given, eps=EPS, n_trials=24, per_channel=True)
+        jumps = [point.jumps["h"] for point in result.trials]
+        assert all(isinstance(jump, float) for jump in jumps)
+        assert len(set(jumps)) == len(jumps)
+
+    def test_channels_that_the_model_does_not_have(self, tmp_path: Path) -> None:
+        """A declared shape that nothing in the file contradicts, and the data do."""
+        lying = parse(ONE_SITE.replace("float[N, 4] x", "float[N, C] x"))
+        lying.graph.value_info.append(helper.make_tensor_value_info("first", TensorProto.FLOAT, ["N", 3]))
+        onnx.save(lying, tmp_path / "model.onnx")
+        with pytest.raises((PatchError, RunError), match=r"model\.onnx: "):
+            tune(tmp_path / "model.onnx", often_noisy(), eps=EPS, n_trials=24, per_channel=True)
 
 
 class TestNoGain:

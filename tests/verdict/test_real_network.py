@@ -53,4 +53,5 @@ def test_the_gain_that_exact_and_relu_gradients_show_is_none(shared: Path, tmp_p
     assert min(standing["apgd-ce"], standing["apgd-ce (relu)"]) > 0.78
     assert standing["apgd-ce (smooth)"] < 0.63
     assert found.gain.high < 0
-    assert {flag.name for flag in found.flags} == {"exact-gradients-mislead"}
+    assert {"exact-gradients-mislead"} <= {flag.name for flag in found.flags if flag.model == "patched"}
+    assert not [flag for flag in found.flags if flag.model == "original"]
