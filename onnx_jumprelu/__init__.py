@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from onnx_jumprelu.evaluation.validate import evaluate
     from onnx_jumprelu.evaluation.verdict import Verdict
     from onnx_jumprelu.gradient.build import build_gradient_model
-    from onnx_jumprelu.rewrite.activations import ActivationSite
     from onnx_jumprelu.rewrite.files import (
         FileOptions,
         PatchedFile,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.plan import SkippedSite
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.rewrite.revert import revert_model
+    from onnx_jumprelu.rewrite.site import ActivationSite
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 
 _HOMES = {
@@ -65,7 +65,7 @@ _HOMES = {
     "evaluation.validate": ("evaluate",),
     "evaluation.verdict": ("Verdict",),
     "gradient.build": ("build_gradient_model",),
-    "rewrite.activations": ("ActivationSite",),
+    "rewrite.site": ("ActivationSite",),
     "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
     "rewrite.patch": ("PatchResult", "SiteJump", "find_activations", "patch_model"),

@@ -16,9 +16,9 @@ from onnx_jumprelu.evaluation.data import Data
 from onnx_jumprelu.graph import FreshNames, numpy_dtype, required_inputs
 from onnx_jumprelu.model_io import load
 from onnx_jumprelu.normalization import normalized
-from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.jump import Jump
 from onnx_jumprelu.rewrite.patch import find_activations
+from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.runtime import OrtRunner, RunError
 
 BATCH = 16  # the pre-activations of all sites are held at once

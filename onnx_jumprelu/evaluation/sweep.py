@@ -20,12 +20,12 @@ from onnx_jumprelu.evaluation.preactivations import PreActivations, measure, obs
 from onnx_jumprelu.gradient.surrogates import SURROGATES
 from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.model_io import load
-from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.jump import Jump, shaped
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
 from onnx_jumprelu.rewrite.plan import SkippedSite
 from onnx_jumprelu.rewrite.provenance import is_patched
 from onnx_jumprelu.rewrite.recipe import Recipe
+from onnx_jumprelu.rewrite.site import ActivationSite
 
 Jumps = tuple[Jump, ...]  # of each site, in the order of the graph; 0 where it has none, never a list of zeros
 

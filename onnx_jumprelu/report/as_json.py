@@ -10,8 +10,8 @@ from onnx_jumprelu.evaluation.attacking import AttackRun
 from onnx_jumprelu.evaluation.statistics import Share
 from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
 from onnx_jumprelu.report.words import finite
-from onnx_jumprelu.rewrite.activations import ActivationSite
 from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
+from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.verification.verify import VerifyReport
 
 Json = dict[str, Any]

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, get_args
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
 from onnx_jumprelu.external_data import ExternalDataMode
 from onnx_jumprelu.model_io import ModelFile, check_target, load, staged
-from onnx_jumprelu.rewrite.activations import ActivationSite, names_read
+from onnx_jumprelu.rewrite.activations import names_read
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.provenance import is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
+from onnx_jumprelu.rewrite.site import ActivationSite
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -15,7 +15,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graph import FreshNames, GraphBuilder, Scope, tensor
-from onnx_jumprelu.rewrite.activations import ActivationSite, find
+from onnx_jumprelu.rewrite.activations import find
 from onnx_jumprelu.rewrite.jump import Jump, shaped
 from onnx_jumprelu.rewrite.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
 from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
@@ -23,6 +23,7 @@ from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
 from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.revert import revert_in_place
+from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.version import __version__
 
 if TYPE_CHECKING:

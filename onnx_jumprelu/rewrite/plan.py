@@ -8,10 +8,11 @@ from onnx import ModelProto
 
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset
-from onnx_jumprelu.rewrite.activations import ActivationSite, Found, find
+from onnx_jumprelu.rewrite.activations import Found, find
 from onnx_jumprelu.rewrite.jump import Jump, numbers_of, rounded
 from onnx_jumprelu.rewrite.lowerings import JumpSite, choose, jump_type
 from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.tensor_types import dtype_name
 
 
