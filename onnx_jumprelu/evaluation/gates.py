@@ -17,6 +17,9 @@ else:
     import tomli as tomllib
 
 
+SHARES = ("min_clean", "max_drop", "min_robust", "min_gain")
+
+
 @dataclass(frozen=True)
 class Policy:
     """What must hold; None for what does not matter.
@@ -39,8 +42,12 @@ class Policy:
         """Check the numbers. Raises OptionError."""
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value is not None and not math.isfinite(value):
+            if value is None:
+                continue
+            if not math.isfinite(value):
                 raise OptionError(f"{entry.name} must be a finite number, not {value}")
+            if entry.name in SHARES and not -1 <= value <= 1:
+                raise OptionError(f"{entry.name} is a share, such as 0.97 for 97%, not {value:g}")
 
     def overridden(self, other: Policy) -> Policy:
         """This policy with what `other` says put over it."""
@@ -80,20 +87,22 @@ def _gates(verdict: Verdict, policy: Policy) -> Iterator[Gate]:
     clean, before = verdict.clean_accuracy("patched").value, verdict.clean_accuracy("original").value
     worst, gain = verdict.worst_case("patched").value, verdict.gain
     whole = "" if verdict.complete else "; not all attacks have run"
+    missing = verdict.missing_kinds
+    unproved = f"; no {' and no '.join(missing)} attack ran, which proves little" if missing else ""
     if policy.min_clean is not None:
         yield _at_least("min-clean", "clean accuracy", clean, policy.min_clean)
     if policy.max_drop is not None:
         yield _at_most("max-drop", "drop of clean accuracy", before - clean, policy.max_drop)
     if policy.min_robust is not None:
         gate = _at_least("min-robust", "worst case", worst, policy.min_robust)
-        yield Gate(gate.name, gate.ok and verdict.complete, gate.detail + whole)
+        yield Gate(gate.name, gate.ok and verdict.complete, gate.detail + unproved + whole)
     if policy.min_gain is not None:
         gate = _at_least("min-gain", "gain", gain.value, policy.min_gain)
         shown = policy.min_gain <= 0 or verdict.gain_shown
-        interval = f"; 95 % interval {gain.low:+.4f} to {gain.high:+.4f}" + (
-            "" if shown else ", which does not exclude 0"
-        )
-        yield Gate(gate.name, gate.ok and shown and verdict.complete, gate.detail + interval + whole)
+        interval = f"; 95% interval {gain.low:+.4f} to {gain.high:+.4f}"
+        if gain.low <= 0 and not shown:
+            interval += ", which does not lie above 0"
+        yield Gate(gate.name, gate.ok and shown and verdict.complete, gate.detail + interval + unproved + whole)
     if policy.max_latency_ratio is not None:
         if verdict.latency_ratio is None:
             yield Gate("max-latency-ratio", ok=False, detail="the latency was not measured")

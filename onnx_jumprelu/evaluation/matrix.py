@@ -81,12 +81,12 @@ def planned(choice: str, eps: float, norm: NormName, n_classes: int | None = Non
         n_classes: How many classes the model has, None for enough of them.
 
     Raises:
-        OptionError: there is no such set, attack or gradient.
+        OptionError: there is no such set, attack or gradient, or a list has an attack twice.
     """
     if choice in SETS:
         rows = [suited for row in SETS[choice] for suited in _suited(row, n_classes)]
     else:
-        rows = [_parsed(item.strip()) for item in choice.split(",")]
+        rows = _each_once([_parsed(item.strip()) for item in choice.split(",")])
     return [Plan(attack_named(name, eps=eps, norm=norm, **settings), gradient) for name, gradient, settings in rows]
 
 
@@ -109,3 +109,14 @@ def _parsed(item: str) -> Row:
     if gradient and gradient not in SURROGATES:
         raise OptionError(f"attacks: gradient '{gradient}' of {name} is unknown; choose {', '.join(SURROGATES)}")
     return name, gradient or EXACT, {}
+
+
+def _each_once(rows: list[Row]) -> list[Row]:
+    """The list, unless it names an attack twice: that would be one more run with another seed, not another attack."""
+    seen: set[tuple[str, str]] = set()
+    for name, gradient, _ in rows:
+        if (name, gradient) in seen:
+            shown = f"'{name}' (or '{name}:{EXACT}')" if gradient == EXACT else f"'{name}:{gradient}'"
+            raise OptionError(f"attacks: {shown} is given more than once")
+        seen.add((name, gradient))
+    return rows

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from onnx_jumprelu.atomic import os_errors
 from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.evaluation.model_hash import model_sha256
 from onnx_jumprelu.evaluation.tuned import Tuning, pareto
 from onnx_jumprelu.rewrite.jump import Jump, numbers_of
 
@@ -23,7 +21,7 @@ class SearchRecord:
 
     Attributes:
         model: The model's file, as tuning was told.
-        model_sha256: Hash of that file.
+        model_sha256: Hash of that file, its external weights included.
         data: The validation data's file, as tuning was told.
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbation.
@@ -78,11 +76,11 @@ def recorded(found: Tuning) -> SearchRecord:
     """The record of a search that has just ended.
 
     Raises:
-        ModelFileError: the model is not there any more.
+        ModelFileError: the model cannot be read any more.
     """
     return SearchRecord(
         model=str(found.model),
-        model_sha256=file_sha256(found.model),
+        model_sha256=model_sha256(found.model),
         data=str(found.data),
         eps=found.eps,
         norm=found.norm,
@@ -100,13 +98,3 @@ def _same(one: Jump, other: Jump) -> bool:
     first, second = np.atleast_1d(one), np.atleast_1d(other)
     fit = first.size == second.size or 1 in {first.size, second.size}
     return fit and np.allclose(first, second, rtol=SAME, atol=0.0)
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a model's file.
-
-    Raises:
-        ModelFileError: it cannot be read.
-    """
-    with os_errors(path, "read"):
-        return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,7 +10,8 @@ from typing import Any
 from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.search_record import SearchRecord, file_sha256
+from onnx_jumprelu.evaluation.model_hash import model_sha256
+from onnx_jumprelu.evaluation.search_record import SearchRecord
 from onnx_jumprelu.rewrite.jump import Jump, checked_jump
 
 
@@ -31,7 +32,7 @@ def read_record(path: Path, model: Path) -> SearchRecord:
         record = _record(_Entries(content, "it"))
     except _UnfitError as error:
         raise DataError(f"{path}: is not what `tune --json` writes: {error}") from error
-    if record.model_sha256 != file_sha256(model):
+    if record.model_sha256 != model_sha256(model):
         raise DataError(
             f"{path}: is about tuning another model ({record.model}) than {model}, as their SHA-256 says; "
             f"give what `tune {model} --json` wrote"
@@ -71,7 +72,7 @@ class _Entries:
 
     def count(self, key: str) -> int:
         value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self._unfit(key, "a number of examples")
         return value
 
@@ -82,6 +83,13 @@ class _Entries:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= min(most, 1e300):
             raise self._unfit(key, "a number of at least 0" if most == math.inf else f"a number from 0 to {most:g}")
         return float(value)
+
+    def budget(self, key: str) -> float:
+        """A finite number above 0."""
+        value = self.number(key)
+        if not value:
+            raise self._unfit(key, "a number above 0")
+        return value
 
     def inner(self, key: str) -> _Entries:
         return _Entries(self.get(key), f"'{key}'")
@@ -110,7 +118,7 @@ def _record(entries: _Entries) -> SearchRecord:
         model=entries.text("model"),
         model_sha256=entries.text("model_sha256"),
         data=entries.text("data"),
-        eps=entries.number("eps"),
+        eps=entries.budget("eps"),
         norm=_norm(entries.text("norm")),
         max_drop=entries.number("max_drop", 1),
         original_clean=entries.inner("clean_accuracy").number("original", 1),

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import AttackResult, is_wrong
@@ -23,44 +19,15 @@ from onnx_jumprelu.evaluation.data import Data, load_data
 from onnx_jumprelu.evaluation.flags import Evidence, gathered, raised
 from onnx_jumprelu.evaluation.latency import latency_ratio
 from onnx_jumprelu.evaluation.matrix import Plan, planned
-from onnx_jumprelu.evaluation.partial import Partial
+from onnx_jumprelu.evaluation.partial import Outcome, Partial
+from onnx_jumprelu.evaluation.question import Question, about
 from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, Kind, ModelName, Row, Verdict
-from onnx_jumprelu.version import __version__
+
+__all__ = ["Question", "about", "evaluate", "n_attacks", "verdict_on"]
 
 CURVE_SET = "quick"
 # Streams of random numbers that belong together: attacks of the matrix, of the curve, and the flags' own trials.
 MATRIX, CURVE, FLAGS = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a verdict is about.
-
-    Attributes:
-        original: The model before the patch.
-        patched: The model after it, with the same data space.
-        data: Inputs that tuning never saw, with labels.
-        eps: Largest perturbation, in data space.
-        norm: Norm of the perturbations.
-        attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
-        eps_grid: Where to measure the curve of robust accuracy against eps; none by default.
-        seed: Seed of all randomness.
-        latency: Whether to measure the latency ratio, which no seed can repeat.
-    """
-
-    original: Target
-    patched: Target
-    data: Data
-    eps: float
-    norm: NormName = "Linf"
-    attacks: str = "standard"
-    eps_grid: Sequence[float] = ()
-    seed: int = 0
-    latency: bool = True
-
-    def target(self, model: ModelName) -> Target:
-        """One of the two models."""
-        return self.original if model == "original" else self.patched
 
 
 def evaluate(
@@ -138,8 +105,7 @@ class _Run:
         self._x: Floats = question.data.x
         self._labels: Labels = question.data.required_labels()
         planned(question.attacks, question.eps, question.norm)  # complain before the work begins
-        if any(not value > 0 for value in question.eps_grid):
-            raise OptionError("every eps of the grid must be above 0")
+        _check_grid(question.eps_grid, question.norm)
         check_scale(question.data, question.original.bounds)
         try:
             self._classifiers: dict[ModelName, OnnxClassifier] = {
@@ -163,13 +129,13 @@ class _Run:
             for row in self._matrix(plans, MATRIX, 0):
                 rows.append(row)  # noqa: PERF402 - one by one: an interruption must not lose what is there
             verdict = replace(verdict, curve=tuple(self._curve(rows)))
-            flags = [flag for model in MODELS for flag in raised(self._evidence(model, rows))]
+            flags = [flag for model in MODELS for flag in raised(self._evidence(model, verdict.own_rows))]
             verdict = replace(verdict, flags=tuple(flags))
             if question.latency:
                 original, patched = (self._classifiers[model] for model in MODELS)
                 verdict = replace(verdict, latency_ratio=latency_ratio(original, patched, self._x))
         except KeyboardInterrupt:
-            run = {row.name for row in rows if row.model == MODELS[-1]}
+            run = {row.name for row in verdict.own_rows if row.model == MODELS[-1]}
             missing = [plan.name for plan in plans if plan.name not in run] or ["what follows the attacks"]
             return replace(verdict, complete=False, about={**verdict.about, "missing": ", ".join(missing)})
         return verdict
@@ -181,19 +147,28 @@ class _Run:
         """Each plan on each model: its own row, and one for its examples on the other model."""
         for index, plan in enumerate(plans):
             for number, model in enumerate(MODELS):
-                key = f"{stream}/{point}/{index}/{model}"
-                pair = self._partial.rows(key)
-                if pair is None:
+                place = f"{stream}/{point}/{index}/{model}"
+                outcome = self._partial.outcome(place)
+                if outcome is None:
                     rng = np.random.default_rng([self._question.seed, stream, point, index, number])
-                    pair = self._attacked(plan, model, rng)
-                    self._partial.keep(key, pair)
-                yield from pair
+                    outcome = self._attacked(plan, model, rng)
+                    self._partial.keep(place, outcome)
+                yield from self._rows(plan, model, outcome)
                 self._on_done(1)
 
-    def _attacked(self, plan: Plan, model: ModelName, rng: np.random.Generator) -> list[Row]:
+    def _rows(self, plan: Plan, model: ModelName, outcome: Outcome) -> Iterator[Row]:
+        other: ModelName = "patched" if model == "original" else "original"
+        kind: Kind = "gray-box" if other == "patched" else "transfer"
+        eps = self._other_eps(plan)
+        yield Row(plan.name, plan.kind, model, outcome.success, outcome.zero_gradients, outcome.seconds, eps)
+        yield Row(f"{plan.name} from the {model}", kind, other, outcome.replayed, None, 0.0, eps)
+
+    def _other_eps(self, plan: Plan) -> float | None:
+        return None if plan.attack.eps == self._question.eps else plan.attack.eps
+
+    def _attacked(self, plan: Plan, model: ModelName, rng: np.random.Generator) -> Outcome:
         def tell(share: float) -> None:
-            eps = None if plan.attack.eps == self._question.eps else plan.attack.eps
-            self._on_progress(AtWork(plan.name, model, eps, share))
+            self._on_progress(AtWork(plan.name, model, self._other_eps(plan), share))
 
         classifier = self._classifiers[model].with_surrogate(plan.surrogate)
         try:
@@ -201,15 +176,12 @@ class _Run:
         except DataError as error:
             raise DataError(f"{self._question.data.path}: {error}") from error
         zero = None if not result.n_gradients else result.zero_gradients / result.n_gradients
-        own = Row(plan.name, plan.kind, model, result.success, zero, result.seconds)
-        return [own, self._replayed(plan, model, result)]
+        return Outcome(result.success, self._replayed(model, result), zero, result.seconds)
 
-    def _replayed(self, plan: Plan, model: ModelName, result: AttackResult) -> Row:
-        """The examples made on one model, shown to the other."""
+    def _replayed(self, model: ModelName, result: AttackResult) -> Bools:
+        """Whether the other model is wrong on the examples that were made on this one, or without an attack."""
         other: ModelName = "patched" if model == "original" else "original"
-        kind: Kind = "gray-box" if other == "patched" else "transfer"
-        wrong = is_wrong(self._classifiers[other].logits(result.x_adv), self._labels) | ~self._correct[other]
-        return Row(f"{plan.name} from the {model}", kind, other, wrong, None, 0.0)
+        return is_wrong(self._classifiers[other].logits(result.x_adv), self._labels) | ~self._correct[other]
 
     def _evidence(self, model: ModelName, rows: Sequence[Row]) -> Evidence:
         rng = np.random.default_rng([self._question.seed, FLAGS, MODELS.index(model)])
@@ -218,58 +190,41 @@ class _Run:
             model, self._classifiers[model], self._x, self._labels, rows, eps=question.eps, norm=question.norm, rng=rng
         )
 
-    def _curve(self, rows: Sequence[Row]) -> Iterator[CurvePoint]:
-        """Point by point, up to where nothing of the original is left. What fooled a model within less counts too."""
-        fooled: dict[tuple[ModelName, str], Bools] = {}
-        added = False
+    def _curve(self, rows: list[Row]) -> Iterator[CurvePoint]:
+        """Point by point, up to where nothing of the original is left. What fooled a model within less counts too.
+
+        Args:
+            rows: Those of the verdict's own eps; those of the points below it are added, since they count for it.
+        """
+        beyond: list[Row] = []
         for point, eps in enumerate(sorted(self._question.eps_grid)):
-            # At the verdict's own eps the curve is the verdict.
-            own = eps == self._question.eps
-            new = [] if own else list(self._matrix(self._planned(CURVE_SET, eps), CURVE, point))
-            if eps >= self._question.eps and not added:
-                new, added = [*rows, *new], True
-            for row in new:
-                key = (row.model, row.kind)
-                fooled[key] = fooled.get(key, ~self._correct[row.model]) | row.success
-            worst = {model: self._standing(model, fooled) for model in MODELS}
-            kinds: dict[ModelName, dict[str, float]] = {
-                model: {kind: float((~wrong).mean()) for (owner, kind), wrong in fooled.items() if owner == model}
-                for model in MODELS
-            }
-            yield CurvePoint(eps, worst, kinds)
-            if worst["original"] == 0:
+            below = eps < self._question.eps
+            if eps != self._question.eps:
+                for row in self._matrix(self._planned(CURVE_SET, eps), CURVE, point):
+                    (rows if below else beyond).append(row)
+            counted = [row for row in rows if row.eps is not None] if below else [*rows, *beyond]
+            found = self._point(eps, counted)
+            yield found
+            if found.worst_case["original"] == 0:
                 return
 
-    def _standing(self, model: ModelName, fooled: Mapping[tuple[ModelName, str], Bools]) -> float:
-        wrong = np.any([success for (owner, _), success in fooled.items() if owner == model], axis=0)
-        return float((~wrong).mean())
+    def _point(self, eps: float, rows: Sequence[Row]) -> CurvePoint:
+        """The curve at an eps, out of all attacks within it: at the verdict's own eps, the verdict."""
+        there = Verdict(eps, self._question.norm, self._correct, rows)
+        kinds: dict[ModelName, dict[str, float]] = {
+            model: {
+                kind: float(there.standing(model, {kind}).mean())
+                for kind in dict.fromkeys(row.kind for row in rows if row.model == model)
+            }
+            for model in MODELS
+        }
+        return CurvePoint(eps, {model: there.worst_case(model).value for model in MODELS}, kinds)
 
 
-def about(question: Question) -> dict[str, str]:
-    """What is needed to repeat a verdict."""
-    return {
-        "onnx-jumprelu": __version__,
-        "onnxruntime": onnxruntime.__version__,
-        "onnx": onnx.__version__,
-        "numpy": np.__version__,
-        "original": str(question.original.model),
-        "original SHA-256": _sha256(question.original.model),
-        "patched": str(question.patched.model),
-        "patched SHA-256": _sha256(question.patched.model),
-        "data": str(question.data.path),
-        "data SHA-256": hashlib.sha256(
-            question.data.x.tobytes() + question.data.required_labels().tobytes()
-        ).hexdigest(),
-        "examples": str(len(question.data.x)),
-        "eps": f"{question.eps:g}",
-        "norm": question.norm,
-        "attacks": question.attacks,
-        "seed": str(question.seed),
-        "settings": json.dumps(
-            [question.original.bounds, question.original.mean, question.original.std, list(question.eps_grid)]
-        ),
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _check_grid(grid: Sequence[float], norm: NormName) -> None:
+    if any(not value > 0 for value in grid):
+        raise OptionError("every eps of the grid must be above 0")
+    for value in grid:
+        if list(grid).count(value) > 1:
+            raise OptionError(f"eps {value:g} is in the grid more than once")
+        planned(CURVE_SET, value, norm)

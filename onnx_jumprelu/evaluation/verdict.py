@@ -27,6 +27,7 @@ class Row:
         success: Whether the model is wrong after the attack, of shape (N,); wrong from the start included.
         zero_gradients: Share of the attack's gradients that were 0, None where it needs none.
         seconds: Time taken.
+        eps: The attack's largest perturbation where that is another one, of the curve; None for the verdict's own.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     success: Bools
     zero_gradients: float | None
     seconds: float
+    eps: float | None = None
 
     @property
     def robust_accuracy(self) -> float:
@@ -75,6 +77,10 @@ class CurvePoint:
     kinds: dict[ModelName, dict[str, float]]
 
 
+# A jump hides gradients: what exact ones alone leave standing shows nothing. (Replays come with every attack.)
+NEEDED: tuple[Kind, ...] = ("adaptive", "black-box")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The outcome of all attacks on the same examples.
@@ -83,7 +89,8 @@ class Verdict:
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
         correct: Whether each model is right without an attack, of shape (N,).
-        rows: One per attack and model, in the order in which they ran.
+        rows: One per attack and model, in the order in which they ran. Attacks within smaller budgets, for the curve,
+            are among them: what fools a model within less fools it within `eps`.
         flags: Reasons to doubt the numbers.
         gates: Conditions that were set.
         latency_ratio: Latency of the patched model over that of the original, None where it was not measured.
@@ -108,6 +115,11 @@ class Verdict:
         """Number of examples."""
         return len(self.correct["original"])
 
+    @property
+    def own_rows(self) -> list[Row]:
+        """The rows of the attacks that had the whole budget."""
+        return [row for row in self.rows if row.eps is None]
+
     def clean_accuracy(self, model: ModelName) -> Share:
         """Share of examples that a model gets right without an attack."""
         return share(self.correct[model])
@@ -131,9 +143,15 @@ class Verdict:
 
     @property
     def gain_shown(self) -> bool:
-        """Whether the gain's interval lies above 0, and every planned attack has run."""
-        return self.complete and self.gain.low > 0
+        """Whether the gain's interval lies above 0, and every planned attack has run, of every kind that it takes."""
+        return self.complete and self.gain.low > 0 and not self.missing_kinds
+
+    @property
+    def missing_kinds(self) -> list[Kind]:
+        """The kinds of attack without which no gain can be claimed, and of which none ran on the patched model."""
+        seen = {row.kind for row in self.rows if row.model == "patched"}
+        return [kind for kind in NEEDED if kind not in seen]
 
     def naive(self, model: ModelName) -> float | None:
         """What PGD with exact gradients alone would have claimed, None where it did not run."""
-        return next((row.robust_accuracy for row in self.rows if (row.model, row.name) == (model, NAIVE)), None)
+        return next((row.robust_accuracy for row in self.own_rows if (row.model, row.name) == (model, NAIVE)), None)

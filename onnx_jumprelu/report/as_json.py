@@ -111,6 +111,7 @@ def verdict(verdict: Verdict) -> Json:
                 "name": row.name,
                 "kind": row.kind,
                 "model": row.model,
+                "eps": finite(verdict.eps if row.eps is None else row.eps),
                 "robust_accuracy": finite(row.robust_accuracy),
                 "zero_gradients": finite(row.zero_gradients),
                 "seconds": finite(row.seconds),

@@ -78,7 +78,7 @@ def render(
         kind_names=list(contents.KINDS),
         head=words.headline(verdict),
         summary=[(row.what, row.original, row.patched) for row in contents.summary(verdict)],
-        attacks=[_attack(row) for row in contents.matrix(verdict.rows)],
+        attacks=[_attack(row) for row in contents.matrix(verdict.own_rows)],
         kinds=[(row.kind, row.original, row.patched, row.meaning) for row in contents.by_kind(verdict)],
         **_curve_table(verdict.curve),
         figures=list(_figures(verdict)),

@@ -25,6 +25,7 @@ def _parts(verdict: Verdict) -> Iterator[str]:
     yield _text(words.naive(verdict))
     yield _bold(words.missing(verdict))
     yield _summary(verdict)
+    yield _text(words.smaller(verdict))
     yield _gates(verdict)
     yield _flags(verdict)
     attacks = _kinds(verdict) + "\n\n" + _attacks(verdict)
@@ -56,7 +57,7 @@ def _kinds(verdict: Verdict) -> str:
 def _attacks(verdict: Verdict) -> str:
     rows = [
         (_text(row.name), row.kind, _robust(row.original), _robust(row.patched), _text(contents.zero_gradients(row)))
-        for row in contents.matrix(verdict.rows)
+        for row in contents.matrix(verdict.own_rows)
     ]
     return _table(("attack", "kind", "original", "patched", "zero gradients"), rows)
 

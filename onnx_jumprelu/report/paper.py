@@ -9,13 +9,15 @@ from onnx_jumprelu.report.as_json import Json
 from onnx_jumprelu.report.tables import joined, table
 
 READING = (
-    "Accuracy after the attack, white-box / gray-box (made at jump 0); noise relative / absolute; a zero gradient is a "
-    "failed step. These attacks use exact gradients and no budget: they show what the paper showed, and are no verdict."
+    "Accuracy after the attack, white-box / gray-box (made at jump 0); ifgsm: iterated FGSM, tr: trust region. Noise: "
+    "the mean length of the perturbations, relative to the input's / absolute, in the model's normalized space. A zero "
+    "gradient is a failed step. These attacks use exact gradients and no budget: they show what the paper showed, and "
+    "are no verdict."
 )
 
 
-def text(rows: Sequence[PaperRow], *, color: bool = False) -> str:
-    """Accuracies, then noise, one row per jump."""
+def text(rows: Sequence[PaperRow], what: str, *, color: bool = False) -> str:
+    """Accuracies, then noise, one row per jump; `what` says which model and which examples."""
     names = [cell.attack for cell in rows[0].cells]
     accuracies = [
         (f"{row.jump:g}", f"{row.clean:.4f}", *(f"{cell.white:.3f} / {cell.gray:.3f}" for cell in row.cells))
@@ -27,7 +29,8 @@ def text(rows: Sequence[PaperRow], *, color: bool = False) -> str:
     ]
     zeros = [(f"{row.jump:g}", *(f"{cell.zero_gradients:.1%}" for cell in row.cells)) for row in rows]
     return joined(
-        "Accuracy",
+        f"{what}; the jumps are set here, in the original: PATCHED and --eps play no part",
+        "\nAccuracy",
         table(("jump", "clean", *names), accuracies, color=color),
         "\nNoise",
         table(("jump", *names), lengths, color=color),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.search_record import SearchRecord
+from onnx_jumprelu.evaluation.tuning import MOST_FOR_QUICK
 from onnx_jumprelu.evaluation.verdict import Verdict
 from onnx_jumprelu.report import tuning_picture, words
 from onnx_jumprelu.report.figures import Figure, figure
@@ -69,7 +70,8 @@ def _figures(record: SearchRecord, sweep: Sequence[TrialPoint]) -> Iterator[Figu
             tuning_picture.jump_sweep(record),
             "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
             "Accuracy against jump, the same at every site. Worst case: quick attacks (short APGD and PGD) on the "
-            f"first of the {words.count(record.n_search, 'validation example')} that the search used. {clean}",
+            f"first {MOST_FOR_QUICK} at most of the {words.count(record.n_search, 'validation example')} that the "
+            f"search used. {clean}",
         )
     yield figure(
         tuning_picture.front(record),

@@ -12,6 +12,7 @@ from onnx_jumprelu.report.tuning_json import LEVELS
 from onnx_jumprelu.report.words import count, percent, points, with_interval
 from onnx_jumprelu.rewrite.jump import shown
 
+ONE_POINT = 0.01
 NO_GAIN = "No jump gains anything on these data"
 
 
@@ -56,7 +57,8 @@ def _parts(found: Tuning, recipe_file: str | None, *, color: bool) -> Iterator[s
         headline(found),
         _against_uniform(found),
         f"{found.norm}, eps {found.eps:g}{chosen_here if found.eps_chosen else ''}, at most "
-        f"{100 * found.max_drop:g} points of clean accuracy, seed {found.seed}",
+        f"{100 * found.max_drop:g} {'point' if found.max_drop == ONE_POINT else 'points'} of clean accuracy, "
+        f"seed {found.seed}",
         "" if recipe_file is None else f"Recipe: {recipe_file}",
     )
     yield joined("The jump of each site", _sites(found, color=color), *_left_out(found))
@@ -69,7 +71,9 @@ def _parts(found: Tuning, recipe_file: str | None, *, color: bool) -> Iterator[s
         f"Finalists, on the {found.n_search} examples of the search: the best of "
         f"{count(len(found.trials), 'candidate')}, so these numbers flatter",
         _finalists(found, color=color),
-        f"Clean accuracy is of all validation examples. * on the front. Time: {found.seconds:.0f} s",
+        "Judged: the one with the smallest jumps among those within the budget that the best one beats by no more than "
+        "the noise. *: no other finalist has both more clean accuracy and a better worst case. Clean accuracy is of "
+        f"all validation examples. Time: {found.seconds:.0f} s",
     )
 
 
@@ -101,7 +105,7 @@ def _left_out(found: Tuning) -> Iterator[str]:
     for site in found.skipped:
         yield f"'{site.name}' stays as it is: {site.reason}"
     if found.cut_short:
-        yield "The search ended before the last sites: there are more of them than its budget of candidates serves."
+        yield "The search ended before the last sites: its budget of candidates serves no more of them; raise --trials."
 
 
 def _numbers(found: Tuning, *, color: bool) -> str:
@@ -119,7 +123,7 @@ def _finalists(found: Tuning, *, color: bool) -> str:
     front = found.front
     rows = [
         (
-            ("*" if point in front else " ") + (" chosen" if point.chosen else ""),
+            ("*" if point in front else " ") + (" judged" if point.jumps == found.proposed.jumps else ""),
             point.family,
             percent(point.clean_accuracy),
             percent(point.worst_case),

@@ -17,7 +17,9 @@ def verdict(verdict: Verdict, *, color: bool = False) -> str:
 def _parts(verdict: Verdict, *, color: bool) -> Iterator[str]:
     head = words.headline(verdict)
     yield joined(f"{head.title}: {head.sentence}", words.cost(verdict), words.naive(verdict), words.missing(verdict))
-    yield joined(f"Numbers ({words.setting(verdict)}; 95% intervals)", _summary(verdict, color=color), words.MEANING)
+    yield joined(
+        f"Numbers ({words.setting(verdict)}; 95% intervals)", _summary(verdict, color=color), words.meaning(verdict)
+    )
     yield joined("Robust accuracy per kind of attack", _kinds(verdict, color=color)) if verdict.rows else ""
     yield joined("Robust accuracy per attack", _attacks(verdict, color=color)) if verdict.rows else ""
     yield joined("Robust accuracy against eps", _curve(verdict, color=color)) if verdict.curve else ""
@@ -38,7 +40,7 @@ def _kinds(verdict: Verdict, *, color: bool) -> str:
 def _attacks(verdict: Verdict, *, color: bool) -> str:
     rows = [
         (row.name, row.kind, _robust(row.original), _robust(row.patched), contents.zero_gradients(row), _seconds(row))
-        for row in contents.matrix(verdict.rows)
+        for row in contents.matrix(verdict.own_rows)
     ]
     return table(("attack", "kind", "original", "patched", "zero gradients", "time"), rows, color=color)
 

@@ -35,7 +35,7 @@ def headline(verdict: Verdict) -> Headline:
 def _found(verdict: Verdict) -> str:
     original, patched, gain = verdict.worst_case("original"), verdict.worst_case("patched"), verdict.gain
     return (
-        f"the patched model withstands every attack on {percent(patched.value)} of "
+        f"the patched model withstands every attack that ran on {percent(patched.value)} of "
         f"{count(verdict.n_examples, 'example')}, the original on {percent(original.value)}, a difference of "
         f"{points(gain.value)} points (95% interval {points(gain.low)} to {points(gain.high)})."
     )
@@ -45,15 +45,32 @@ def _reason(verdict: Verdict) -> str:
     if not verdict.complete:
         return "Not every planned attack has run, so nothing can be claimed yet."
     if verdict.gain.low > 0:
-        return "The interval lies above 0."
+        return f"The interval lies above 0{_unproved(verdict)}."
     if verdict.gain.high < 0:
         return "The interval lies below 0: the patched model is easier to attack than the original."
     return "The interval includes 0" + (": the difference may be chance." if verdict.gain.value else ".")
 
 
+def _unproved(verdict: Verdict) -> str:
+    if not verdict.missing_kinds:
+        return ""
+    return f", but no {' and no '.join(verdict.missing_kinds)} attack ran, and without them nothing is shown"
+
+
 def setting(verdict: Verdict) -> str:
     """What the attacks were allowed to do."""
     return f"{verdict.norm} perturbations of at most {verdict.eps:g}, {count(verdict.n_examples, 'example')}"
+
+
+def meaning(verdict: Verdict) -> str:
+    """What a worst case is, and which attacks counted for it."""
+    return f"{MEANING} {smaller(verdict)}".rstrip()
+
+
+def smaller(verdict: Verdict) -> str:
+    """Whether attacks counted that no table lists one by one; empty if none did."""
+    listed = len(verdict.own_rows) == len(verdict.rows)
+    return "" if listed else "What fooled a model within the curve's smaller eps counts too."
 
 
 def cost(verdict: Verdict) -> str:

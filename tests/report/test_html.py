@@ -29,6 +29,7 @@ from tests.report.verdicts import (
     HOSTILE_VERDICT,
     INCOMPLETE,
     NO_GAIN,
+    SMALLER,
     example,
 )
 
@@ -98,7 +99,7 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
     found = Page(text).text
     for main in contents.summary(verdict):
         assert f"{main.what} {main.original} {main.patched}" in found
-    for row in verdict.rows:
+    for row in verdict.own_rows:
         assert words.percent(row.robust_accuracy) in found
         assert " ".join(words.printable(row.name).split()) in found
     for gate in verdict.gates:
@@ -253,3 +254,11 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(OptionError, match=r"needs the extra 'report': pip install 'onnx-jumprelu\[report\]'"):
         ask()
+
+
+def test_attacks_within_smaller_budgets_count_and_are_not_listed() -> None:
+    text = Page(html.render(SMALLER)).text
+    assert "on 82.50% of 200 examples, the original on 69.50%" in text
+    assert "What fooled a model within the curve's smaller eps counts too." in text
+    assert "fab-t" not in text
+    assert "smaller eps" not in Page(html.render(GAIN)).text

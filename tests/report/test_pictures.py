@@ -12,6 +12,7 @@ import pytest
 
 from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.report import drawing, pictures, tuning_picture
+from tests.models import single
 from tests.report.tunings import RECORD, tuning
 from tests.report.verdicts import BARE, CURVE, GAIN, HOSTILE, HOSTILE_VERDICT, N, example, first
 
@@ -152,7 +153,7 @@ def test_accuracy_against_jump_is_of_the_candidates_with_one_jump_for_all(monkey
 
 def test_a_file_of_its_own_shows_the_same(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
-    model.write_bytes(b"weights")
+    model.write_bytes(single("Relu").SerializeToString())
     assert tuning_picture.picture(tuning(model)) == tuning_picture.front(RECORD)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from onnx_jumprelu.report import as_json
-from tests.report.verdicts import ALL, BARE, GAIN, HOSTILE_VERDICT, NO_GAIN
+from tests.report.verdicts import ALL, BARE, GAIN, HOSTILE_VERDICT, NO_GAIN, SMALLER
 
 TOP = {
     *("norm", "eps", "n_examples", "clean_accuracy", "worst_case", "gain_shown", "naive", "latency_ratio"),
@@ -21,7 +21,7 @@ def test_the_keys(name: str) -> None:
     assert set(found["worst_case"]) == {"original", "patched", "intervals", "gain", "ci95"}
     assert set(found["naive"]) == {"original", "patched"}
     for attack in found["attacks"]:
-        assert set(attack) == {"name", "kind", "model", "robust_accuracy", "zero_gradients", "seconds"}
+        assert set(attack) == {"name", "kind", "model", "eps", "robust_accuracy", "zero_gradients", "seconds"}
     for flag in found["flags"]:
         assert set(flag) == {"name", "model", "message"}
     for gate in found["gates"]:
@@ -48,6 +48,7 @@ def test_the_numbers() -> None:
         "name": "pgd",
         "kind": "white-box",
         "model": "original",
+        "eps": 0.1,
         "robust_accuracy": pytest.approx(0.72),
         "zero_gradients": 0.0,
         "seconds": 1.5,
@@ -57,6 +58,17 @@ def test_the_numbers() -> None:
     assert found["curve"][1]["kinds"]["patched"] == {"white-box": 0.235, "black-box": 0.195}
     assert found["about"] == GAIN.about
     assert as_json.verdict(NO_GAIN)["gain_shown"] is False
+
+
+def test_attacks_within_smaller_budgets_are_listed_with_their_eps() -> None:
+    found = as_json.verdict(SMALLER)
+    assert [(entry["name"], entry["eps"]) for entry in found["attacks"]][-3:] == [
+        ("square", 0.1),
+        ("fab-t", 0.09),
+        ("fab-t", 0.09),
+    ]
+    assert (found["worst_case"]["original"], found["worst_case"]["patched"]) == (0.695, 0.825)
+    assert found["naive"] == as_json.verdict(GAIN)["naive"]
 
 
 def test_what_is_no_number_is_null() -> None:

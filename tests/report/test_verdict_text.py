@@ -9,7 +9,7 @@ import pytest
 from onnx_jumprelu.evaluation.verdict import Gate, Verdict
 from onnx_jumprelu.report import contents, junit, markdown, verdict_table, words
 from tests.report import verdicts
-from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, LOSS, NO_GAIN
+from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, LOSS, NO_GAIN, SMALLER
 
 RENDERERS: dict[str, Callable[[Verdict], str]] = {
     "table": verdict_table.verdict,
@@ -26,7 +26,7 @@ def render(request: pytest.FixtureRequest) -> Callable[[Verdict], str]:
 @pytest.mark.parametrize("name", ALL)
 def test_no_gain_is_said_where_none_was_shown_and_nowhere_else(name: str, render: Callable[[Verdict], str]) -> None:
     text = render(ALL[name])
-    shown = name in {"gain", "failing", "hostile"}
+    shown = name in {"gain", "smaller", "failing", "hostile"}
     assert ("No gain shown" in text, "Gain shown" in text) == (not shown, shown)
 
 
@@ -39,6 +39,16 @@ def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
     assert words.headline(NO_GAIN).sentence.endswith("The interval includes 0: the difference may be chance.")
     assert words.headline(LOSS).sentence.endswith("the patched model is easier to attack than the original.")
     assert words.headline(INCOMPLETE).sentence.endswith("so nothing can be claimed yet.")
+
+
+@pytest.mark.parametrize("render", [verdict_table.verdict, markdown.render])
+def test_smaller_budgets_count_and_are_not_listed(render: Callable[[Verdict], str]) -> None:
+    text = " ".join(render(SMALLER).replace("\\", "").split())
+    assert "on 82.50% of 200 examples, the original on 69.50%" in text
+    assert "What fooled a model within the curve's smaller eps counts too." in text
+    assert "69.50%" in next(line for line in render(SMALLER).splitlines() if "follows the model's own" in line)
+    assert "fab-t" not in text
+    assert "smaller eps" not in render(GAIN)
 
 
 def test_the_cost_is_told() -> None:

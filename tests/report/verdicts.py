@@ -69,6 +69,15 @@ NO_GAIN = replace(GAIN, rows=rows(140, 141, naive=154), flags=FLAGS, latency_rat
 LOSS = replace(GAIN, rows=rows(140, 90, naive=100))
 INCOMPLETE = replace(GAIN, complete=False, rows=GAIN.rows[:6])
 BARE = replace(GAIN, rows=(), gates=(), curve=(), about={}, latency_ratio=None, complete=False)
+# The curve's attacks within 0.09 fooled both models once more than all those within 0.1.
+SMALLER = replace(
+    GAIN,
+    rows=[
+        *GAIN.rows,
+        replace(row("fab-t", "white-box", "original", 139), eps=0.09),
+        replace(row("fab-t", "white-box", "patched", 165), eps=0.09),
+    ],
+)
 FAILING = replace(
     GAIN,
     gates=(
@@ -91,6 +100,7 @@ ALL = {
     "loss": LOSS,
     "incomplete": INCOMPLETE,
     "bare": BARE,
+    "smaller": SMALLER,
     "failing": FAILING,
     "hostile": HOSTILE_VERDICT,
 }

@@ -10,6 +10,7 @@ from onnx_jumprelu import OptionError
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
 from onnx_jumprelu.evaluation.verdict import Row, Verdict
+from onnx_jumprelu.report.words import headline
 
 
 def below(share: float) -> Bools:
@@ -24,6 +25,8 @@ VERDICT = Verdict(
     rows=[
         Row("pgd", "white-box", "original", ~below(0.5), 0.0, 0.0),
         Row("pgd", "white-box", "patched", ~below(0.7), 0.0, 0.0),
+        Row("apgd-ce (relu)", "adaptive", "patched", ~below(0.7), 0.0, 0.0),
+        Row("square", "black-box", "patched", ~below(0.8), None, 0.0),
     ],
     latency_ratio=2.0,
 )
@@ -52,7 +55,7 @@ def test_no_policy_no_gate() -> None:
 
 
 def test_a_gain_that_is_not_shown_does_not_pass() -> None:
-    rows = [replace(VERDICT.rows[0]), replace(VERDICT.rows[1], success=~below(0.51))]
+    rows = [VERDICT.rows[0], replace(VERDICT.rows[1], success=~below(0.51)), *VERDICT.rows[2:]]
     verdict = replace(VERDICT, rows=rows)
     assert verdict.gain.value > 0
     (gate,) = checked_gates(replace(verdict, complete=True), Policy(min_gain=0.001))
@@ -69,7 +72,35 @@ def test_a_gain_that_is_not_shown_does_not_pass() -> None:
     )
     (gate,) = checked_gates(few, Policy(min_gain=0.01))
     assert not gate.ok
-    assert "does not exclude 0" in gate.detail
+    assert "does not lie above 0" in gate.detail
+
+
+def test_a_gain_below_0_is_not_said_to_include_it() -> None:
+    verdict = replace(VERDICT, rows=[VERDICT.rows[0], replace(VERDICT.rows[1], success=~below(0.1)), *VERDICT.rows[2:]])
+    assert verdict.gain.high < 0
+    (gate,) = checked_gates(verdict, Policy(min_gain=0.01))
+    assert not gate.ok
+    assert "which does not lie above 0" in gate.detail
+
+
+@pytest.mark.parametrize(("left", "words"), [(2, "no adaptive and no black-box"), (3, "no black-box")])
+def test_exact_gradients_alone_prove_nothing(left: int, words: str) -> None:
+    verdict = replace(VERDICT, rows=VERDICT.rows[:left])
+    assert verdict.gain.low > 0
+    assert not verdict.gain_shown
+    (gate,) = checked_gates(verdict, Policy(min_gain=0.1))
+    assert not gate.ok
+    assert f"{words} attack ran" in gate.detail
+    found = headline(verdict)
+    assert found.title == "No gain shown"
+    assert f"lies above 0, but {words} attack ran" in found.sentence
+    assert VERDICT.gain_shown
+
+
+@pytest.mark.parametrize("name", ["min_clean", "max_drop", "min_robust", "min_gain"])
+def test_percents_are_no_shares(name: str) -> None:
+    with pytest.raises(OptionError, match=r"is a share, such as 0\.97 for 97%, not 97"):
+        Policy(**{name: 97.0})
 
 
 def test_an_incomplete_verdict_passes_no_robustness_gate() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from onnx_jumprelu import DataError, ModelFileError
@@ -14,13 +16,14 @@ from onnx_jumprelu.evaluation.search_record import recorded
 from onnx_jumprelu.evaluation.tuning_file import read_record
 from onnx_jumprelu.report import tuning_json
 from onnx_jumprelu.rewrite.jump import Jump
+from tests.models import single
 from tests.report.tunings import FINALISTS, RECORD, TRIALS, point, tuning
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"weights")
+    path.write_bytes(single("Relu").SerializeToString())
     return path
 
 
@@ -40,7 +43,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, model: Path, content: Any
     found = read_record(written(tmp_path, content), model)
     found = replace(found, trials=tuple(found.trials), finalists=tuple(found.finalists))
     assert found == recorded(tuning(model))
-    assert found == replace(RECORD, model=str(model), model_sha256=hashlib.sha256(b"weights").hexdigest())
+    assert found == replace(RECORD, model=str(model), model_sha256=hashlib.sha256(model.read_bytes()).hexdigest())
     assert (found.trials, found.finalists) == (TRIALS, FINALISTS)
 
 
@@ -114,11 +117,14 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "two chosen": (lambda content: {**content, "finalists": content["finalists"] * 2}, "not one of the 'finalists'"),
     "a model that is no text": (entry("model", 3), "'model' is not a text"),
     "an unknown norm": (entry("norm", "L3"), "norm 'L3' is unknown"),
+    "an eps of 0": (entry("eps", 0), "'eps' is not a number above 0"),
     "a negative eps": (entry("eps", -0.1), "'eps' is not a number of at least 0"),
     "an infinite eps": (entry("eps", float("inf")), "'eps' is not a number of at least 0"),
     "an eps of 400 digits": (entry("eps", 10**400), "'eps' is not a number of at least 0"),
     "a drop above 1": (entry("max_drop", 2), "'max_drop' is not a number from 0 to 1"),
     "half an example": (entry("n_search", 0.5), "'n_search' is not a number of examples"),
+    "a search without examples": (entry("n_search", 0), "'n_search' is not a number of examples"),
+    "nothing to judge by": (entry("n_held_out", 0), "'n_held_out' is not a number of examples"),
     "true examples": (entry("n_held_out", True), "'n_held_out' is not a number of examples"),
     "no clean accuracy": (entry("clean_accuracy", {}), "'clean_accuracy' has no 'original'"),
     "a clean accuracy that is no object": (entry("clean_accuracy", 1), "'clean_accuracy' is no object"),
@@ -132,6 +138,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "no site": (trial("jumps", {}), "'jumps' is not an object of jumps by site name"),
     "a negative jump": (trial("jumps", {"fc": -1}), "the jump of site 'fc' must be a finite number of at least 0"),
     "no channel": (trial("jumps", {"fc": []}), "the jump of site 'fc' is an empty list"),
+    "a list in a channel": (trial("jumps", {"fc": [0.1, [0.2]]}), "the jump of site 'fc'"),
     "a channel that is no number": (trial("jumps", {"fc": [0.5, "x"]}), "the jump of site 'fc', channel 1,"),
 }
 
@@ -169,10 +176,24 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, model: Path) -> None:
 
 def test_the_tuning_of_another_model_is_refused(tmp_path: Path, model: Path, content: Any) -> None:  # noqa: ANN401 - JSON
     path = written(tmp_path, content)
-    model.write_bytes(b"other weights")
+    model.write_bytes(single("Relu", shape=["N", 7]).SerializeToString())
     with pytest.raises(DataError, match="is about tuning another model") as refused:
         read_record(path, model)
     assert str(refused.value).startswith(f"{path}: ")
     model.unlink()
     with pytest.raises(ModelFileError, match=r"model.onnx: cannot be read"):
         read_record(path, model)
+
+
+def test_the_tuning_of_a_model_with_other_external_weights_is_refused(tmp_path: Path) -> None:
+    """The file itself is the same: only the weights beside it differ."""
+    path = tmp_path / "model.onnx"
+    whole = single("MatMul", inputs=["x", "w"], shape=["N", 4], extra={"w": np.ones((4, 3), np.float32)})
+    onnx.save(whole, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    given = written(tmp_path, json.loads(json.dumps(tuning_json.tuning(tuning(path)))))
+    file = path.read_bytes()
+    assert read_record(given, path).model_sha256 != hashlib.sha256(file).hexdigest()
+    (tmp_path / "w.bin").write_bytes(np.zeros((4, 3), np.float32).tobytes())
+    assert path.read_bytes() == file
+    with pytest.raises(DataError, match="is about tuning another model"):
+        read_record(given, path)

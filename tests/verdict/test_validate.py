@@ -1,7 +1,6 @@
 """The engine of the verdict: worst cases, replays, seeds, interruptions, curves."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +20,12 @@ from onnx_jumprelu.evaluation.partial import Partial
 from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
 from onnx_jumprelu.evaluation.verdict import MODELS, Verdict
 from tests.models import single
+from tests.verdict.running import interrupting, successes
 
 
 @pytest.fixture
 def verdict(question: Question) -> Verdict:
     return verdict_on(question)
-
-
-def successes(verdict: Verdict) -> list[tuple[str, str, str, str]]:
-    """Everything in a verdict that a seed must fix."""
-    return [(row.model, row.kind, row.name, "".join(map(str, row.success.astype(int)))) for row in verdict.rows]
 
 
 def test_each_attack_runs_on_both_models_and_is_replayed_on_the_other(verdict: Verdict) -> None:
@@ -75,18 +70,6 @@ def test_the_same_seed_gives_the_same_verdict(question: Question, verdict: Verdi
     assert successes(verdict_on(replace(question, seed=1))) != successes(verdict)
 
 
-def interrupting(after: int) -> Callable[[int], None]:
-    """Presses Ctrl-C after so many attacks."""
-    done = []
-
-    def step(_: int) -> None:
-        done.append(1)
-        if len(done) == after:
-            raise KeyboardInterrupt
-
-    return step
-
-
 @pytest.mark.parametrize("after", [1, 3, 8])
 def test_an_interrupted_run_goes_on_and_ends_the_same(
     question: Question, verdict: Verdict, after: int, tmp_path: Path
@@ -96,7 +79,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert not cut.complete
     assert not cut.gain_shown
     assert 0 < len(cut.rows) <= 2 * after
-    kept = json.loads(path.read_text())["rows"]
+    kept = json.loads(path.read_text())["outcomes"]
     assert len(kept) == after
     count: list[int] = []
     whole = verdict_on(question, partial=Partial(path, about(question), resume=True), on_done=count.append)
@@ -129,15 +112,6 @@ def test_each_attack_tells_how_far_it_is(question: Question, verdict: Verdict) -
         assert (np.diff(shares) > 0).all()
 
 
-def test_points_of_the_curve_tell_their_eps(question: Question) -> None:
-    seen: list[AtWork] = []
-    verdict_on(replace(question, attacks="fgsm", eps_grid=(0.02, question.eps)), on_progress=seen.append)
-    names = [str(now) for now in seen if now.share == 0]
-    assert names[:3] == ["fgsm on original", "fgsm on patched", "fgsm on original at eps 0.02"]
-    assert names[-1] == "square on patched at eps 0.02"
-    assert len(names) == 10
-
-
 def test_what_is_resumed_is_not_at_work(question: Question, tmp_path: Path) -> None:
     path, seen = tmp_path / "partial.json", list[AtWork]()
     verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(7))
@@ -149,7 +123,7 @@ def test_resuming_takes_the_rows_from_the_file(question: Question, tmp_path: Pat
     path = tmp_path / "partial.json"
     verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(1))
     content = json.loads(path.read_text())
-    content["rows"]["0/0/0/original"][0]["success"] = "1" * 24  # as if the first attack had fooled everything
+    content["outcomes"]["0/0/0/original"]["success"] = "1" * 24  # as if the first attack had fooled everything
     path.write_text(json.dumps(content))
     assert verdict_on(question, partial=Partial(path, about(question), resume=True)).worst_case("original").value == 0
 
@@ -157,33 +131,33 @@ def test_resuming_takes_the_rows_from_the_file(question: Question, tmp_path: Pat
 def test_a_partial_verdict_of_another_question_is_refused(question: Question, tmp_path: Path) -> None:
     path = tmp_path / "partial.json"
     verdict_on(question, partial=Partial(path, about(question)), on_done=interrupting(1))
+    original, patched = question.original, question.patched
     for other in (
         replace(question, eps=0.2),
+        replace(question, eps=0.10000001),
         replace(question, seed=5),
         replace(question, data=question.data.first(7)),
+        replace(question, eps_grid=(0.05,)),
+        replace(question, original=replace(original, input_name="x")),
+        replace(question, patched=replace(patched, output_name="y")),
+        replace(question, patched=replace(patched, mean=[0.5])),
+        replace(question, original=replace(original, bounds=(0.0, 0.5))),
     ):
         with pytest.raises(OptionError, match="belongs to another question"):
             Partial(path, about(other), resume=True)
-    with pytest.raises(OptionError, match="is not there; there is nothing to resume"):
-        Partial(tmp_path / "none.json", about(question), resume=True)
-    path.write_text("{}")
-    with pytest.raises(OptionError, match="no partial verdict"):
-        Partial(path, about(question), resume=True)
+    assert len(Partial(path, about(replace(question, original=replace(original, threads=1))), resume=True)) == 1
 
 
-def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question: Question) -> None:
-    verdict = verdict_on(replace(question, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
-    eps = [point.eps for point in verdict.curve]
-    assert eps == sorted(eps)
-    assert eps[:2] == [0.02, 0.05]
-    assert verdict.curve[-1].worst_case["original"] == 0
-    assert 0.9 not in eps
-    for model in MODELS:
-        values = [point.worst_case[model] for point in verdict.curve]
-        assert values == sorted(values, reverse=True)
-        assert values[0] > values[-1]
-        for point in verdict.curve:
-            assert point.worst_case[model] <= min(point.kinds[model].values())
+def test_other_external_weights_are_another_question(question: Question, tmp_path: Path) -> None:
+    model = onnx.load(question.original.model)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    asked = replace(question, original=replace(question.original, model=tmp_path / "m.onnx"))
+    before = about(asked)
+    weights = bytearray((tmp_path / "m.bin").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "m.bin").write_bytes(weights)
+    after = about(asked)
+    assert {name for name, value in before.items() if after[name] != value} == {"original SHA-256"}
 
 
 def test_mistakes(question: Question, samples: Path) -> None:
@@ -193,12 +167,31 @@ def test_mistakes(question: Question, samples: Path) -> None:
         verdict_on(replace(question, attacks="pgd:x"))
     with pytest.raises(OptionError, match="above 0"):
         verdict_on(replace(question, eps_grid=(0.1, 0.0)))
+    with pytest.raises(OptionError, match=r"eps 0.2 is in the grid more than once"):
+        verdict_on(replace(question, eps_grid=(0.2, 0.1, 0.20)))
+    with pytest.raises(OptionError, match="eps must be"):
+        verdict_on(replace(question, eps_grid=(0.2, float("inf"))))
     with pytest.raises(DataError, match="has no labels"):
         verdict_on(replace(question, data=Data(question.data.x, None, Path("d.npz"))))
     wrong = Data(question.data.x[:, :, :4], question.data.labels, Path("d.npz"))
     with pytest.raises(DataError, match=r"d.npz: x has shape"):
         verdict_on(replace(question, data=wrong))
     assert Target(samples / "digits_cnn.onnx").classifier().n_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("attacks", "repeated"),
+    [
+        ("fgsm,square,square", "'square' (or 'square:exact')"),
+        ("pgd:exact,pgd", "'pgd' (or 'pgd:exact')"),
+        ("pgd:relu, pgd ,pgd:relu", "'pgd:relu'"),
+    ],
+)
+def test_an_attack_is_given_once(attacks: str, repeated: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        planned(attacks, 0.1, "Linf")
+    assert str(refused.value) == f"attacks: {repeated} is given more than once"
+    assert [plan.name for plan in planned("pgd:exact,pgd:relu", 0.1, "Linf")] == ["pgd", "pgd (relu)"]
 
 
 @pytest.mark.parametrize("name", SETS)

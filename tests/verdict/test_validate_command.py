@@ -55,9 +55,9 @@ def test_json_has_the_stable_keys(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("option", "holds", "fails"),
     [
-        ("--min-clean", "0.1", "1.01"),
+        ("--min-clean", "0.1", "1"),
         ("--max-drop", "1", "-1"),
-        ("--min-robust", "0", "1.01"),
+        ("--min-robust", "0", "1"),
         ("--min-gain", "-1", "0.99"),
         ("--max-latency-ratio", "1000", "0.001"),
     ],
@@ -72,7 +72,7 @@ def test_each_gate_decides_the_exit_code(option: str, holds: str, fails: str, ca
 def test_reports_and_policy(capsys: Captured) -> None:
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-    Path("policy.toml").write_text("[gates]\nmin_clean = 1.01\nmax_drop = 1.0\n")
+    Path("policy.toml").write_text("[gates]\nmin_clean = 1.0\nmax_drop = 1.0\n")
     options = ["--policy", "policy.toml", "--junit", "v.xml", "--markdown", "v.md", "--html", "v.html"]
     assert validate("--eps", "0.1", *options, "--eps-grid", "0.05,0.2") == 1
     assert "min-clean" in capsys.readouterr().err
@@ -190,6 +190,8 @@ def test_the_papers_table(capsys: Captured) -> None:
         (["--eps", "0.1", "--attacks", "magic"], "'magic' is neither a set"),
         (["--eps", "0.1", "--eps-grid", "0.1,x"], "give numbers with commas"),
         (["--eps", "0.1", "--eps-grid", "0"], "every eps of the grid must be above 0"),
+        (["--eps", "0.1", "--eps-grid", "0.2,0.1,0.20"], "eps 0.2 is in the grid more than once"),
+        (["--eps", "0.1", "--attacks", "pgd:exact,pgd"], "'pgd' (or 'pgd:exact') is given more than once"),
         (["--eps", "0.1", "--html", "original.onnx"], "is an input or an output of this command"),
         (["--eps", "0.1", "--junit", "data.npz"], "is an input or an output of this command"),
         (["--eps", "0.1", "--markdown", "other.txt"], "is there already and is no Markdown file"),
@@ -209,3 +211,29 @@ def test_mistakes(options: list[str], message: str, folder: Path, capsys: Captur
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("missing", ["original.onnx", "patched.onnx"])
+def test_a_model_that_is_not_there_is_named(missing: str, capsys: Captured) -> None:
+    Path(missing).unlink()
+    assert validate("--eps", "0.1") == 2
+    captured = capsys.readouterr()
+    assert f"{missing}: cannot be read (No such file or directory)" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_one_number_for_one_eps(capsys: Captured) -> None:
+    """The curve at the verdict's eps is the verdict; the table lists the attacks that had the whole budget."""
+    options = ["--eps", "0.1", "--attacks", "fgsm", "--eps-grid", "0.098,0.1"]
+    assert validate(*options, "--json", "v.json", "--markdown", "v.md") == 0
+    content, shown = json.loads(Path("v.json").read_text()), capsys.readouterr().out
+    assert [content["worst_case"][model] for model in ("original", "patched")] == [
+        content["curve"][1]["worst_case"][model] for model in ("original", "patched")
+    ]
+    assert {(entry["name"], entry["eps"]) for entry in content["attacks"]} >= {("fgsm", 0.1), ("pgd", 0.098)}
+    for text in (shown, Path("v.md").read_text()):
+        assert "fgsm from the original" in text
+        assert "pgd from the original" not in text
+    assert "What fooled a model within the curve's smaller eps counts too." in " ".join(shown.split())

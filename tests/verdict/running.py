@@ -1,0 +1,22 @@
+"""Running a verdict in tests."""
+
+from collections.abc import Callable
+
+from onnx_jumprelu.evaluation.verdict import Verdict
+
+
+def successes(verdict: Verdict) -> list[tuple[str, str, str, str]]:
+    """Everything in a verdict that a seed must fix."""
+    return [(row.model, row.kind, row.name, "".join(map(str, row.success.astype(int)))) for row in verdict.rows]
+
+
+def interrupting(after: int) -> Callable[[int], None]:
+    """Presses Ctrl-C after so many attacks."""
+    done = []
+
+    def step(_: int) -> None:
+        done.append(1)
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    return step

@@ -1,0 +1,115 @@
+"""Finished attacks in a file: read as they were written; anything else is refused in one line with the way out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx_jumprelu import OptionError
+from onnx_jumprelu.evaluation.partial import Outcome, Partial
+
+ABOUT = {"onnx-jumprelu": "1", "examples": "3", "eps": "0.1"}
+PLACE = "0/0/2/original"
+OUTCOME = Outcome(np.array([True, False, True]), np.array([False, False, True]), 0.25, 1.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with two outcomes, as the tool writes it."""
+    path = tmp_path / "partial.json"
+    partial = Partial(path, ABOUT)
+    partial.keep(PLACE, OUTCOME)
+    partial.keep("1/3/0/patched", Outcome(OUTCOME.success, OUTCOME.replayed, None, 0.0))
+    return path
+
+
+def test_what_is_kept_is_read_again(path: Path) -> None:
+    found = Partial(path, ABOUT, resume=True)
+    assert len(found) == 2
+    first, second = found.outcome(PLACE), found.outcome("1/3/0/patched")
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first.success, OUTCOME.success)
+    assert np.array_equal(first.replayed, OUTCOME.replayed)
+    assert (first.zero_gradients, first.seconds, second.zero_gradients) == (0.25, 1.5, None)
+    assert found.outcome("0/0/3/original") is None
+
+
+def with_entry(name: str, value: object) -> Callable[[Any], Any]:
+    """Another value in the first outcome."""
+
+    def spoil(content: Any) -> Any:  # noqa: ANN401 - JSON
+        content["outcomes"][PLACE][name] = value
+        return content
+
+    return spoil
+
+
+def with_outcomes(outcomes: object) -> Callable[[Any], Any]:
+    return lambda content: {**content, "outcomes": outcomes}
+
+
+SPOILT: dict[str, Callable[[Any], Any]] = {
+    "a list": lambda _: [],
+    "nothing": lambda _: {},
+    "a question in a list": lambda content: {**content, "about": []},
+    "something besides": lambda content: {**content, "rows": {}},
+    "outcomes in a list": with_outcomes([]),
+    "no outcomes": with_outcomes({}),
+    "an outcome in a list": with_outcomes({PLACE: []}),
+    "an outcome without entries": with_outcomes({PLACE: {}}),
+    "an unknown model": lambda content: with_outcomes({"0/0/2/other": content["outcomes"][PLACE]})(content),
+    "an unknown place": lambda content: with_outcomes({"0/x/2/original": content["outcomes"][PLACE]})(content),
+    "an entry too many": with_entry("kind", "gray-box"),
+    "too few examples": with_entry("success", "10"),
+    "too many examples": with_entry("replayed", "1010"),
+    "digits beyond 1": with_entry("success", "102"),
+    "a list of digits": with_entry("success", ["1", "0", "1"]),
+    "no examples": with_entry("success", None),
+    "seconds in words": with_entry("seconds", "1.5"),
+    "seconds that are none": with_entry("seconds", float("nan")),
+    "seconds of 400 digits": with_entry("seconds", 10**400),
+    "no seconds": with_entry("seconds", None),
+    "true seconds": with_entry("seconds", True),
+    "negative seconds": with_entry("seconds", -1),
+    "gradients in words": with_entry("zero_gradients", "0.5"),
+    "more gradients than there are": with_entry("zero_gradients", 1.5),
+    "true gradients": with_entry("zero_gradients", True),
+}
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(OptionError) as error:
+        Partial(path, ABOUT, resume=True)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_damaged_file_is_refused(name: str, path: Path) -> None:
+    path.write_text(json.dumps(SPOILT[name](json.loads(path.read_text()))))
+    message = refused(path)
+    assert "is no partial verdict of this tool: " in message
+    assert message.endswith("; delete it, or leave out --resume")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"PK\x03\x04", b"[" * 100_000, b"9" * 5000])
+def test_what_is_no_json_is_refused(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+    assert "is no partial verdict of this tool: it is not JSON; delete it, or leave out --resume" in refused(path)
+
+
+@pytest.mark.parametrize("about", [{**ABOUT, "eps": "0.2"}, {**ABOUT, "eps": 0.1}, {"onnx-jumprelu": "1"}])
+def test_another_question_is_refused(about: dict[str, object], path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "about": about}))
+    assert "differs); delete it, or leave out --resume" in refused(path)
+
+
+def test_what_is_not_there_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert "is not there; there is nothing to resume" in refused(tmp_path / "none.json")
+    assert "cannot be read" in refused(tmp_path)
