@@ -67,11 +67,17 @@ def run(
     output_name: OutputNameOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = 0,
-    min_clean: Annotated[float | None, typer.Option(help="Gate: lowest clean accuracy of the patched model.")] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Gate: most clean accuracy that the patch may cost.")] = None,
-    min_robust: Annotated[float | None, typer.Option(help="Gate: lowest worst case of the patched model.")] = None,
+    min_clean: Annotated[
+        float | None, typer.Option(help="Gate: lowest clean accuracy of the patched model, as a share: 0.97.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Gate: most clean accuracy that the patch may cost: 0.01.")
+    ] = None,
+    min_robust: Annotated[
+        float | None, typer.Option(help="Gate: lowest worst case of the patched model, as a share.")
+    ] = None,
     min_gain: Annotated[
-        float | None, typer.Option(help="Gate: lowest gain; above 0, its interval must exclude 0 too.")
+        float | None, typer.Option(help="Gate: lowest gain, as a share; one above 0 must be shown too.")
     ] = None,
     max_latency_ratio: Annotated[
         float | None, typer.Option(help="Gate: highest latency of the patched model over the original's.")
