@@ -59,7 +59,7 @@ def _attacks(verdict: Verdict) -> str:
         (_text(row.name), row.kind, _robust(row.original), _robust(row.patched), _text(contents.zero_gradients(row)))
         for row in contents.matrix(verdict.own_rows)
     ]
-    return _table(("attack", "kind", "original", "patched", "zero gradients"), rows)
+    return f"{_table(('attack', 'kind', 'original', 'patched', 'zero gradients'), rows)}\n\n{words.ZERO_GRADIENTS}"
 
 
 def _robust(row: Row | None) -> str:
@@ -68,7 +68,7 @@ def _robust(row: Row | None) -> str:
 
 def _curve(verdict: Verdict) -> str:
     rows = [(f"{point.eps:g}", *map(_text, contents.worst_cases(point))) for point in verdict.curve]
-    return _table(("eps", "original", "patched"), rows)
+    return f"{_table(('eps', 'original', 'patched'), rows)}\n\n{words.curve_ends(verdict)}".rstrip()
 
 
 def _about(verdict: Verdict) -> str:

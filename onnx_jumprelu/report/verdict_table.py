@@ -21,8 +21,10 @@ def _parts(verdict: Verdict, *, color: bool) -> Iterator[str]:
         f"Numbers ({words.setting(verdict)}; 95% intervals)", _summary(verdict, color=color), words.meaning(verdict)
     )
     yield joined("Robust accuracy per kind of attack", _kinds(verdict, color=color)) if verdict.rows else ""
-    yield joined("Robust accuracy per attack", _attacks(verdict, color=color)) if verdict.rows else ""
-    yield joined("Robust accuracy against eps", _curve(verdict, color=color)) if verdict.curve else ""
+    if verdict.rows:
+        yield joined("Robust accuracy per attack", _attacks(verdict, color=color), words.ZERO_GRADIENTS)
+    if verdict.curve:
+        yield joined("Robust accuracy against eps", _curve(verdict, color=color), words.curve_ends(verdict))
     yield _flags(verdict, color=color)
     yield _gates(verdict, color=color)
 

@@ -73,6 +73,17 @@ def smaller(verdict: Verdict) -> str:
     return "" if listed else "What fooled a model within the curve's smaller eps counts too."
 
 
+ZERO_GRADIENTS = "Zero gradients: those of the attack on the original / on the patched model."
+
+
+def curve_ends(verdict: Verdict) -> str:
+    """Why a curve may have fewer points than were asked for; empty if the original still withstands something."""
+    last = verdict.curve[-1]
+    if last.worst_case["original"]:
+        return ""
+    return f"The original withstands nothing at eps {last.eps:g}: larger ones were not tried."
+
+
 def cost(verdict: Verdict) -> str:
     """What the patch costs."""
     before, after = verdict.clean_accuracy("original"), verdict.clean_accuracy("patched")

@@ -205,3 +205,13 @@ def test_printable_keeps_letters_of_all_scripts() -> None:
     assert words.printable("größe 模型 🙂\n\t") == "größe 模型 🙂\n\t"
     assert words.printable("a\x00b\x1bc\udc80d\uffff") == "a\ufffdb\ufffdc\ufffdd\ufffd"
     assert words.printable(HOSTILE) != HOSTILE
+
+
+@pytest.mark.parametrize("told_by", [verdict_table.verdict, markdown.render])
+def test_a_curve_that_ends_early_says_so(told_by: Callable[[Verdict], str]) -> None:
+    last = GAIN.curve[-1]
+    ended = replace(last, worst_case={**last.worst_case, "original": 0.0})
+    told = f"The original withstands nothing at eps {last.eps:g}: larger ones were not tried."
+    assert told in told_by(replace(GAIN, curve=[*GAIN.curve[:-1], ended]))
+    going_on = replace(last, worst_case={**last.worst_case, "original": 0.1})
+    assert told not in told_by(replace(GAIN, curve=[*GAIN.curve[:-1], going_on]))
