@@ -54,7 +54,7 @@ def _reason(verdict: Verdict) -> str:
 def _unproved(verdict: Verdict) -> str:
     if not verdict.missing_kinds:
         return ""
-    return f", but no {' and no '.join(verdict.missing_kinds)} attack ran, and without them nothing is shown"
+    return f", but no {' and no '.join(verdict.missing_kinds)} attack ran, and without such attacks nothing is shown"
 
 
 def setting(verdict: Verdict) -> str:
