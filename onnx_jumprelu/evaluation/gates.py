@@ -87,7 +87,7 @@ def _gates(verdict: Verdict, policy: Policy) -> Iterator[Gate]:
     clean, before = verdict.clean_accuracy("patched").value, verdict.clean_accuracy("original").value
     worst, gain = verdict.worst_case("patched").value, verdict.gain
     whole = "" if verdict.complete else "; not all attacks have run"
-    missing = verdict.missing_kinds
+    missing = verdict.missing_attacks
     unproved = f"; no {' and no '.join(missing)} attack ran, which proves little" if missing else ""
     if policy.min_clean is not None:
         yield _at_least("min-clean", "clean accuracy", clean, policy.min_clean)

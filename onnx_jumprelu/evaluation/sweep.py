@@ -54,7 +54,7 @@ class Sweep:
             names = [site.name for site in found if observable(site) is None]
             if not names:
                 raise PatchError(f"none of its activations can be tuned; '{found[0].name}': {observable(found[0])}")
-            zeros = {site.name: (0.0,) * (site.n_channels or 1) for site in found if site.n_channels}
+            zeros = {site.name: (0.0,) * site.n_channels for site in found if site.n_channels}
             recipe = Recipe(0.0, zeros if per_channel else {})
             result = patch_model(self._original, recipe=recipe, include=names, jump_input=True)
         reasons = {site.name: observable(site) for site in found}

@@ -52,9 +52,9 @@ def _reason(verdict: Verdict) -> str:
 
 
 def _unproved(verdict: Verdict) -> str:
-    if not verdict.missing_kinds:
+    if not verdict.missing_attacks:
         return ""
-    return f", but no {' and no '.join(verdict.missing_kinds)} attack ran, and without such attacks nothing is shown"
+    return f", but no {' and no '.join(verdict.missing_attacks)} attack ran, and without such attacks nothing is shown"
 
 
 def setting(verdict: Verdict) -> str:

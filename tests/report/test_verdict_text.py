@@ -84,7 +84,7 @@ def lines_with(text: str, *parts: str) -> list[str]:
 def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
     text = verdict_table.verdict(GAIN)
     assert lines_with(text, "  pgd  ", "white-box", "72.00%", "85.00%", "0.00% / 25.00%", "3.0 s")
-    assert lines_with(text, "apgd-ce (relu)", "adaptive", "70.00%", "83.00%")
+    assert lines_with(text, "apgd-ce (smooth)", "adaptive", "70.00%", "83.00%")
     assert lines_with(text, "pgd from the original", "gray-box", "-", "86.00%", "1.5 s")
     assert lines_with(text, "clean accuracy", "99.00% (96.43% to 99.73%)", "98.00% (94.97% to 99.22%)")
     assert lines_with(text, "naive claim", "72.00%", "85.00%")

@@ -30,8 +30,8 @@ def rows(original: int, patched: int, *, naive: int) -> list[Row]:
         row("pgd from the original", "gray-box", "patched", naive + 2, None),
         row("pgd", "white-box", "patched", naive, 0.25),
         row("pgd from the patched", "transfer", "original", original + 40, None),
-        row("apgd-ce (relu)", "adaptive", "original", original),
-        row("apgd-ce (relu)", "adaptive", "patched", patched, 0.125),
+        row("apgd-ce (smooth)", "adaptive", "original", original),
+        row("apgd-ce (smooth)", "adaptive", "patched", patched, 0.125),
         row("square", "black-box", "original", original + 30, None),
         row("square", "black-box", "patched", patched + 6, None),
     ]

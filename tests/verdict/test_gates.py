@@ -25,7 +25,7 @@ VERDICT = Verdict(
     rows=[
         Row("pgd", "white-box", "original", ~below(0.5), 0.0, 0.0),
         Row("pgd", "white-box", "patched", ~below(0.7), 0.0, 0.0),
-        Row("apgd-ce (relu)", "adaptive", "patched", ~below(0.7), 0.0, 0.0),
+        Row("apgd-ce (smooth)", "adaptive", "patched", ~below(0.7), 0.0, 0.0),
         Row("square", "black-box", "patched", ~below(0.8), None, 0.0),
     ],
     latency_ratio=2.0,
@@ -83,7 +83,7 @@ def test_a_gain_below_0_is_not_said_to_include_it() -> None:
     assert "which does not lie above 0" in gate.detail
 
 
-@pytest.mark.parametrize(("left", "words"), [(2, "no adaptive and no black-box"), (3, "no black-box")])
+@pytest.mark.parametrize(("left", "words"), [(2, "no smooth-gradient and no black-box"), (3, "no black-box")])
 def test_exact_gradients_alone_prove_nothing(left: int, words: str) -> None:
     verdict = replace(VERDICT, rows=VERDICT.rows[:left])
     assert verdict.gain.low > 0
@@ -95,6 +95,13 @@ def test_exact_gradients_alone_prove_nothing(left: int, words: str) -> None:
     assert found.title == "No gain shown"
     assert f"lies above 0, but {words} attack ran" in found.sentence
     assert VERDICT.gain_shown
+
+
+def test_relu_gradients_do_not_stand_for_smooth_ones() -> None:
+    relu = replace(VERDICT.rows[2], name="apgd-ce (relu)")
+    verdict = replace(VERDICT, rows=[*VERDICT.rows[:2], relu, VERDICT.rows[3]])
+    assert verdict.missing_attacks == ["smooth-gradient"]
+    assert not verdict.gain_shown
 
 
 @pytest.mark.parametrize("name", ["min_clean", "max_drop", "min_robust", "min_gain"])
