@@ -151,6 +151,16 @@ def test_refused_where_the_file_contradicts_itself() -> None:
         patch_model(model, recipe=Recipe(None, {"act": JUMPS}))
 
 
+def test_a_declaration_that_the_data_contradict_is_found_by_running() -> None:
+    model = single("Relu", shape=["N", "C", 4, 4])
+    model.graph.node[0].output[0] = "a"
+    model.graph.node.append(onnx.helper.make_node("ReduceMax", ["a"], ["y"], axes=[1]))
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 3, 4, 4]))
+    patched = patch_model(model, recipe=Recipe(None, {"act": JUMPS})).model
+    report = verify(model, patched, f32(np.ones((2, 1, 4, 4))))
+    assert any("changes its input's shape" in check.detail for check in report.checks if not check.ok)
+
+
 def test_thresholded_relu_holds_one_number() -> None:
     result = patch_model(net_with_two(), recipe=Recipe(1.0, {"b": JUMPS}), lowering="thresholded-relu")
     assert [site.name for site in result.sites] == ["y"]

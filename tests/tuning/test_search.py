@@ -1,20 +1,24 @@
 """The parts of the search: what a candidate is worth, which ones are tried, which one wins."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
 from onnx_jumprelu import OnnxClassifier, Recipe, patch_model
+from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.evaluation.attacking import Target
 from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.evaluation.objective import Threat, WorstCase
 from onnx_jumprelu.evaluation.search import Scene, Search, Trial
 from onnx_jumprelu.evaluation.selection import N_FINALISTS, promising, smallest_of_the_best
-from onnx_jumprelu.evaluation.sweep import Sweep
+from onnx_jumprelu.evaluation.sweep import Jumps, Sweep
 from onnx_jumprelu.evaluation.tuned import pareto
+from onnx_jumprelu.rewrite.jump import mean
 from onnx_jumprelu.runtime import OrtRunner
 from tests.tuning.networks import EPS, GAINING, examples, saved
 
@@ -147,6 +151,33 @@ class TestSearch:
         assert len(finalists) <= N_FINALISTS
         assert max(search.affordable, key=lambda trial: trial.rank) in finalists
         assert {trial.family for trial in finalists} == {"original", "uniform", "quantile", "sites"}
+
+
+class _Window:
+    """Stands in for the attacks: one example less with any jump, all of them with a first jump inside a window."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self._low, self._high = low, high
+
+    def standing(self, jumps: Jumps) -> Bools:
+        first, *others = jumps
+        inside = self._low < mean(first) < self._high and not any(others)
+        return np.arange(40) < (40 if inside else 20 - bool(mean(first)) - 2 * any(others))
+
+
+def test_what_gains_between_two_levels_is_found(scene: Scene) -> None:
+    """Also where no level itself gains: finer steps start from the best that has a jump."""
+    first = scene.sites[0]
+    attacks = _Window(first.quantile(0.17), first.quantile(0.26))
+    search = Search(scene, attacks, 60)  # type: ignore[arg-type]
+    search.run(["sites"])
+    assert max(trial.worst_case for trial in search.trials) == 1
+
+
+def test_finalists_may_differ_in_one_channel() -> None:
+    one, other = (replace(trial(1, 50), jumps=((1.0, last),)) for last in (0.0, 1.0))
+    search = SimpleNamespace(original=trial(0, 40), trials=[one, other], affordable=[one, other])
+    assert {one.jumps, other.jumps} <= {kept.jumps for kept in promising(search)}  # type: ignore[arg-type]
 
 
 def trial(jump: float, standing: int, count: int = 100) -> Trial:

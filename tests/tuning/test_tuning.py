@@ -161,6 +161,8 @@ class TestPerChannel:
         result = tune(scaled, often_noisy(), eps=EPS, max_drop=1.0, n_trials=24, per_channel=True)
         assert {point.family for point in result.trials} == {"original", "uniform", "quantile", "sites", "channels"}
         assert len(result.trials) <= 25
+        few = tune(scaled, often_noisy(), eps=EPS, max_drop=1.0, n_trials=12, per_channel=True)
+        assert sum(point.family == "channels" for point in few.trials) == 3  # a quarter
 
     def test_a_single_channel_has_the_jump_of_its_site(self, tmp_path: Path) -> None:
         x, labels = examples(40)
