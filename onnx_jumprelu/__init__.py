@@ -13,7 +13,9 @@ from onnx_jumprelu.version import __version__
 if TYPE_CHECKING:
     from onnx_jumprelu import attacks
     from onnx_jumprelu.attacks.base import AttackResult
-    from onnx_jumprelu.classifier import OnnxClassifier
+    from onnx_jumprelu.classifier.classifier import OnnxClassifier
+    from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.reading import Data, load_data
     from onnx_jumprelu.errors import (
         DataError,
         GradientError,
@@ -23,14 +25,9 @@ if TYPE_CHECKING:
         PatchError,
         ProvenanceError,
     )
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.data import Data, load_data
-    from onnx_jumprelu.evaluation.tuned import Tuning
-    from onnx_jumprelu.evaluation.tuning import tune
-    from onnx_jumprelu.evaluation.validate import evaluate
-    from onnx_jumprelu.evaluation.verdict import Verdict
-    from onnx_jumprelu.gradient.build import build_gradient_model
-    from onnx_jumprelu.rewrite.files import (
+    from onnx_jumprelu.gradient.core.build import build_gradient_model
+    from onnx_jumprelu.integrations import surgeon
+    from onnx_jumprelu.rewrite.batch import (
         FileOptions,
         PatchedFile,
         RevertedFile,
@@ -44,11 +41,15 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.rewrite.revert import revert_model
     from onnx_jumprelu.rewrite.site import ActivationSite
+    from onnx_jumprelu.tuning.result import Tuning
+    from onnx_jumprelu.tuning.run import tune
+    from onnx_jumprelu.verdict.result import Verdict
+    from onnx_jumprelu.verdict.run import evaluate
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 
 _HOMES = {
     "attacks.base": ("AttackResult",),
-    "classifier": ("OnnxClassifier",),
+    "classifier.classifier": ("OnnxClassifier",),
     "errors": (
         "DataError",
         "GradientError",
@@ -58,15 +59,15 @@ _HOMES = {
         "PatchError",
         "ProvenanceError",
     ),
-    "evaluation.attacking": ("Target",),
-    "evaluation.data": ("Data", "load_data"),
-    "evaluation.tuned": ("Tuning",),
-    "evaluation.tuning": ("tune",),
-    "evaluation.validate": ("evaluate",),
-    "evaluation.verdict": ("Verdict",),
-    "gradient.build": ("build_gradient_model",),
+    "classifier.target": ("Target",),
+    "data.reading": ("Data", "load_data"),
+    "tuning.result": ("Tuning",),
+    "tuning.run": ("tune",),
+    "verdict.run": ("evaluate",),
+    "verdict.result": ("Verdict",),
+    "gradient.core.build": ("build_gradient_model",),
     "rewrite.site": ("ActivationSite",),
-    "rewrite.files": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
+    "rewrite.batch": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
     "rewrite.patch": ("PatchResult", "SiteJump", "find_activations", "patch_model"),
     "rewrite.plan": ("SkippedSite",),
@@ -74,6 +75,8 @@ _HOMES = {
     "rewrite.revert": ("revert_model",),
     "verification.verify": ("Check", "VerifyReport", "verify"),
 }
+# Modules that are public under a short name.
+_MODULES = {"attacks": "attacks", "surgeon": "integrations.surgeon"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -112,14 +115,15 @@ __all__ = [
     "patch_model",
     "revert_file",
     "revert_model",
+    "surgeon",
     "tune",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "attacks":
-        return importlib.import_module(f"{__name__}.attacks")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -7,8 +7,9 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import numpy_dtype
+from onnx_jumprelu.arrays import Array, Floats, Labels
+from onnx_jumprelu.classifier.classifier import OnnxClassifier
+from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner
 
 RELU = """
@@ -129,3 +130,8 @@ def with_external_weights(folder: Path, name: str = "model.onnx", location: str 
     (folder / location).parent.mkdir(parents=True, exist_ok=True)
     onnx.save_model(model, folder / name, save_as_external_data=True, location=location, size_threshold=0)
     return folder / name
+
+
+def clean_accuracy(model: ModelProto, x: Floats, labels: Labels) -> float:
+    """Share of inputs (N, ...), as the model takes them, whose largest logit is their label's."""
+    return float((OnnxClassifier(model).predict(x) == labels).mean())

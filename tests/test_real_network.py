@@ -7,9 +7,9 @@ import pytest
 
 from onnx_jumprelu import patch_model, revert_model, verify
 from onnx_jumprelu.arrays import Floats
-from onnx_jumprelu.evaluation.accuracy import clean_accuracy
-from onnx_jumprelu.evaluation.data import Data, load_data
-from onnx_jumprelu.normalization import normalized
+from onnx_jumprelu.classifier.normalization import normalized
+from onnx_jumprelu.data.reading import Data, load_data
+from tests.models import clean_accuracy
 
 # Measured with the authors' own code on all 10,000 images.
 CLEAN_ACCURACY = {0.0: 0.9955, 0.5: 0.9954, 1.0: 0.9953, 1.5: 0.9934}

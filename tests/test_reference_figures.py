@@ -14,9 +14,9 @@ import pytest
 from onnx_jumprelu import OnnxClassifier, patch_model
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import APGDCE, Attack, AttackResult, AutoAttack, Square, TargetedAPGD, TargetedFAB
-from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
-from onnx_jumprelu.evaluation.data import load_data
-from onnx_jumprelu.normalization import normalized
+from onnx_jumprelu.classifier.normalization import normalized
+from onnx_jumprelu.data.reading import load_data
+from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
 
 MEAN, STD = [0.1307], [0.3081]
 TOLERANCE = 0.02

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from onnx_jumprelu import find_activations, patch_model
-from onnx_jumprelu.evaluation.accuracy import clean_accuracy
-from onnx_jumprelu.evaluation.data import load_data
+from onnx_jumprelu.data.reading import load_data
+from tests.models import clean_accuracy
 
 NAMES = ["digits_cnn.onnx", "digits_cnn_adv.onnx", "digits_relu6.onnx"]
 MEBIBYTE = 2**20

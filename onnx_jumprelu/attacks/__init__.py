@@ -11,11 +11,11 @@ from onnx_jumprelu.attacks.ensemble import AutoAttack
 from onnx_jumprelu.attacks.fab import FAB, TargetedFAB
 from onnx_jumprelu.attacks.fgsm import FGSM
 from onnx_jumprelu.attacks.noise import NoisyPGD
-from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.pgd import PGD
 from onnx_jumprelu.attacks.square import Square
 from onnx_jumprelu.attacks.trust_region import TrustRegion
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 
 __all__ = [
     "APGD",
@@ -36,6 +36,7 @@ __all__ = [
     "TargetedFAB",
     "TrustRegion",
     "attack_named",
+    "settings_of",
 ]
 
 # From the simplest to the whole ensemble: the order in which lists and tables show them.
@@ -58,6 +59,13 @@ ATTACKS: dict[str, type[Attack]] = {
 }
 
 
+def settings_of(name: str) -> list[str]:
+    """Names of an attack's settings. Raises OptionError where there is no such attack."""
+    if name not in ATTACKS:
+        raise OptionError(f"attack '{name}' is unknown; choose {', '.join(ATTACKS)}")
+    return [field.name for field in fields(ATTACKS[name])]
+
+
 def attack_named(
     name: str, *, eps: float | None, norm: NormName = "Linf", **settings: float | str | bool | None
 ) -> Attack:
@@ -66,12 +74,9 @@ def attack_named(
     Raises:
         OptionError: no attack has this name, it does not have this setting, or the value is out of range.
     """
-    if name not in ATTACKS:
-        raise OptionError(f"attack '{name}' is unknown; choose {', '.join(ATTACKS)}")
-    kind = ATTACKS[name]
+    known = settings_of(name)
     given = {setting: value for setting, value in settings.items() if value is not None}
-    known = [field.name for field in fields(kind)]
     for setting in given:
         if setting not in known:
             raise OptionError(f"attack {name} has no setting '{setting}'; it has {', '.join(known)}")
-    return kind(eps=eps, norm=norm, **given)
+    return ATTACKS[name](eps=eps, norm=norm, **given)

@@ -14,7 +14,6 @@ import numpy as np
 from onnx_jumprelu.arrays import Bools, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
 from onnx_jumprelu.attacks.boundary import ranked_classes
-from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.steps import (
     FEWEST_CLASSES,
     TARGETED_LOSSES,
@@ -26,6 +25,7 @@ from onnx_jumprelu.attacks.steps import (
     inside,
 )
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 
 # Share of a step that goes up the gradient; the rest repeats the step before.
 UPHILL = np.float32(0.75)

@@ -14,9 +14,10 @@ from typing import ClassVar, Protocol, final
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
-from onnx_jumprelu.attacks.norms import Norm, NormName, norm_named
+from onnx_jumprelu.attacks.norms import Norm, norm_named
 from onnx_jumprelu.attacks.progress import Progress
 from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.names import NormName
 
 LARGEST_EPS = 1e12  # float32 can still square it
 # Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.

@@ -13,10 +13,10 @@ import numpy as np
 from onnx_jumprelu.arrays import Array, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe
 from onnx_jumprelu.attacks.boundary import beyond, inner_product, nearest_boundary, ranked_classes
-from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.steps import at_least
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 
 # How far restarts begin from the example where there is no eps, in widths of the bounds.
 RESTART_RADIUS: dict[NormName, float] = {"Linf": 0.3, "L2": 1.0}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, per_example, rows
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 
-NormName = Literal["Linf", "L2"]
 TINY = np.float32(1e-12)
 
 

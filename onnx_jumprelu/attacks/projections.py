@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, rows
-from onnx_jumprelu.attacks.norms import NormName
+from onnx_jumprelu.names import NormName
 
 # Slopes this much smaller than an example's largest are 0: they are beyond float32's reach, and divisions stay finite.
 NEGLIGIBLE = np.float32(1e-12)

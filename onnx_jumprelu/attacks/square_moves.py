@@ -11,7 +11,8 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.attacks.base import clip
-from onnx_jumprelu.attacks.norms import NormName, norm_named
+from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.names import NormName
 
 SMALLEST_L2_PATCH = 3
 TILES_PER_SIDE = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -25,10 +25,7 @@ from onnx_jumprelu.cli.common import (
     numbers,
     show,
 )
-
-NormChoice = Literal["Linf", "L2"]
-ProtocolChoice = Literal["standard", "paper"]
-SurrogateChoice = Literal["exact", "relu", "smooth"]
+from onnx_jumprelu.names import NormName, ProtocolName, SurrogateName
 
 
 def run(
@@ -50,9 +47,9 @@ def run(
             help="Largest perturbation, in data space. `fab`, `fab-t`, `deepfool` and `trust-region` work without."
         ),
     ] = None,
-    norm: Annotated[NormChoice | None, typer.Option(help="How perturbations are measured. [default: Linf]")] = None,
+    norm: Annotated[NormName | None, typer.Option(help="How perturbations are measured. [default: Linf]")] = None,
     surrogate: Annotated[
-        SurrogateChoice,
+        SurrogateName,
         typer.Option(help="Derivative at JumpReLU sites: the true one, that of the ReLU it was, or a smooth step's."),
     ] = "exact",
     steps: Annotated[int | None, typer.Option(help="Steps per restart. [default: the attack's own]", min=1)] = None,
@@ -61,7 +58,7 @@ def run(
         int | None, typer.Option(help="Queries per example, for `square` and `autoattack`.", min=1)
     ] = None,
     protocol: Annotated[
-        ProtocolChoice,
+        ProtocolName,
         typer.Option(help="`paper`: as JumpReLU's authors attacked: no budget, steps in normalized space."),
     ] = "standard",
     n_examples: FirstOption = None,
@@ -82,11 +79,14 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
+    from onnx_jumprelu.attacks import attack_named, settings_of
+    from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
-    from onnx_jumprelu.evaluation.attacking import Target, attack_data, chosen_attack, settings_of
-    from onnx_jumprelu.evaluation.data import load_data
+    from onnx_jumprelu.data.reading import load_data
+    from onnx_jumprelu.paper.protocol import attack_as_authors, paper_attack_named
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.runtime import CPU
+    from onnx_jumprelu.verdict.single_attack import attack_data
 
     for option, value, setting in (
         ("--steps", steps, "n_iter"),
@@ -95,9 +95,11 @@ def run(
     ):
         if value is not None and protocol == "standard" and setting not in settings_of(attack):
             raise typer.BadParameter(f"attack {attack} takes no {option}")
-    settings = chosen_attack(
-        attack, protocol=protocol, eps=eps, norm=norm, n_iter=steps, n_restarts=restarts, n_queries=queries
-    )
+    given = {"n_iter": steps, "n_restarts": restarts, "n_queries": queries}
+    if protocol == "paper":
+        settings, run_attack = paper_attack_named(attack, eps=eps, norm=norm, **given), attack_as_authors
+    else:
+        settings, run_attack = attack_named(attack, eps=eps, norm=norm or "Linf", **given), attack_data
     check_json(json, model, data, *([output] if output else []))
     if output is not None:
         check_output(output, ".npz", model, data)
@@ -114,11 +116,10 @@ def run(
     )
     labelled = load_data(data).first(n_examples)
     with attack_progress("attacking", 1, quiet=quiet) as bars:
-        done = attack_data(
+        done = run_attack(
             target,
             labelled,
             settings,
-            protocol=protocol,
             seed=seed,
             on_progress=partial(bars.attack, f"{attack} on {model.name}"),
         )

@@ -21,7 +21,7 @@ from rich.table import Column
 from rich.text import Text
 
 from onnx_jumprelu.cli.common import shown_after_a_second, watched
-from onnx_jumprelu.evaluation.at_work import AtWork
+from onnx_jumprelu.verdict.progress import AtWork
 
 NAME_WIDTH, BAR_WIDTH = 28, 20  # in columns; most names fit, so that bars stay where they are
 OTHER_WIDTH = 40  # the bar, the numbers, the time

@@ -8,15 +8,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+
+from onnx_jumprelu.names import ExternalDataMode
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Lowering = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
-ExternalData = Literal["copy", "link"]
 
 JsonOption = Annotated[
     str | None,
@@ -24,7 +24,7 @@ JsonOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 ExternalDataOption = Annotated[
-    ExternalData,
+    ExternalDataMode,
     typer.Option(
         help="How external weights get to an output in another folder. A hard link takes no space; onnxruntime loads "
         "it, onnx's own loader does not."
@@ -66,7 +66,7 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
         if json_target == "-":
             sys.stdout.write(rendered)
             return
-        from onnx_jumprelu.atomic import write_text
+        from onnx_jumprelu.files.atomic import write_text
 
         write_text(json_target, rendered)
     if not quiet:
@@ -76,7 +76,7 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
 def check_json(json_target: str | None, *others: Path) -> None:
     """Refuse, before any work, to write the result where it cannot be, or over a command's other files."""
     if json_target not in (None, "-"):
-        from onnx_jumprelu.atomic import check_text_target
+        from onnx_jumprelu.files.atomic import check_text_target
 
         check_text_target(str(json_target), others)
 
@@ -94,7 +94,7 @@ BEGINNINGS = {
 
 def check_output(target: Path, what: str, *others: Path) -> None:
     """Refuse, before any work, to write a result where it cannot be, or over anything but an older one of its kind."""
-    from onnx_jumprelu.atomic import check_replaceable, check_target
+    from onnx_jumprelu.files.atomic import check_replaceable, check_target
 
     check_target(target, others)
     check_replaceable(target, BEGINNINGS[what], what)

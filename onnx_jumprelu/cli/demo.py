@@ -23,9 +23,9 @@ from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.evaluation.tuned import Tuning
-    from onnx_jumprelu.evaluation.validate import Question
-    from onnx_jumprelu.evaluation.verdict import Verdict
+    from onnx_jumprelu.tuning.result import Tuning
+    from onnx_jumprelu.verdict.result import Verdict
+    from onnx_jumprelu.verdict.run import Question
 
 MODEL, DATA, TUNING, REPORT = "digits_cnn.onnx", "digits.npz", "tuning.json", "verdict.html"
 EPS, MAX_DROP, N_TRIALS, N_EXAMPLES = 0.1, 0.01, 30, 100
@@ -41,16 +41,16 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Inspect, tune, patch, verify and validate a sample model: the whole story, in a minute or two."""
-    from onnx_jumprelu.atomic import check_text_target, copy_file, write_text
+    from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.data import load_data
-    from onnx_jumprelu.evaluation.tuning import TuneSettings, tune
-    from onnx_jumprelu.evaluation.validate import Question, n_attacks, verdict_on
+    from onnx_jumprelu.data.reading import load_data
+    from onnx_jumprelu.files.atomic import check_text_target, copy_file, write_text
+    from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
-    from onnx_jumprelu.rewrite.files import find_in_file, patch_file
+    from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
-    from onnx_jumprelu.samples import sample_folder
+    from onnx_jumprelu.tuning.run import TuneSettings, tune
+    from onnx_jumprelu.verdict.run import Question, n_attacks, verdict_on
     from onnx_jumprelu.verification.verify import verify
 
     samples = sample_folder()
@@ -127,9 +127,9 @@ def _can_draw() -> bool:
 
 def _write_page(page: Path, question: Question, verdict: Verdict, tuned: Tuning, command: str) -> None:
     """The HTML report, with what tuning tried, as `command` would write it."""
-    from onnx_jumprelu.evaluation.search_record import recorded
-    from onnx_jumprelu.evaluation.showcase import examples
     from onnx_jumprelu.report.files import write_reports
+    from onnx_jumprelu.tuning.record import recorded
+    from onnx_jumprelu.verdict.gallery import examples
 
     whole = replace(verdict, about={**verdict.about, "command": command})
     jumps = jumps_in(question.patched.model)
@@ -138,7 +138,7 @@ def _write_page(page: Path, question: Question, verdict: Verdict, tuned: Tuning,
 
 def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:
     """What to patch with, and why."""
-    from onnx_jumprelu.atomic import write_text
+    from onnx_jumprelu.files.atomic import write_text
 
     if any(tuned.jumps.values()):
         write_text(out_dir / "recipe.json", tuned.recipe.to_json())

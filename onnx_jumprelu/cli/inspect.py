@@ -10,7 +10,7 @@ import typer
 from onnx_jumprelu.cli.common import JsonOption, QuietOption, check_json, in_color, numbers, show
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.evaluation.preactivations import PreActivations
+    from onnx_jumprelu.tuning.preactivations import PreActivations
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """List every activation site, and why a look-alike is not patched."""
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table
-    from onnx_jumprelu.rewrite.files import find_in_file
+    from onnx_jumprelu.rewrite.batch import find_in_file
 
     if data is None and (mean or std):
         raise typer.BadParameter("--mean and --std stand between data and model; give --data too")
@@ -47,8 +47,8 @@ def run(
 
 
 def _measured(model: Path, data: Path, mean: list[float] | None, std: list[float] | None) -> list[PreActivations]:
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.preactivations import measure_file
-    from onnx_jumprelu.evaluation.validation import load_validation
+    from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.splits import load_validation
+    from onnx_jumprelu.tuning.preactivations import measure_file
 
     return measure_file(Target(model, mean=mean, std=std), load_validation(data))

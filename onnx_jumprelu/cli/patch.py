@@ -15,16 +15,16 @@ from onnx_jumprelu.cli.common import (
     ExternalDataOption,
     InPlaceOption,
     JsonOption,
-    Lowering,
     QuietOption,
     check_json,
     in_color,
     progress,
     show,
 )
+from onnx_jumprelu.names import LoweringName
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.rewrite.files import FileOptions
+    from onnx_jumprelu.rewrite.batch import FileOptions
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
 
@@ -46,7 +46,7 @@ def run(
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave the sites of this name or glob; repeatable.")] = None,
     lowering: Annotated[
-        Lowering, typer.Option(help="JumpReLU as ONNX nodes; `auto`: `where`, below opset 9 `cast-mul`.")
+        LoweringName, typer.Option(help="JumpReLU as ONNX nodes; `auto`: `where`, below opset 9 `cast-mul`.")
     ] = "auto",
     keep_nan: Annotated[
         bool, typer.Option("--keep-nan", help="NaN stays NaN, as in Relu, instead of becoming 0.")
@@ -64,7 +64,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
-    from onnx_jumprelu.rewrite.files import FileOptions
+    from onnx_jumprelu.rewrite.batch import FileOptions
     from onnx_jumprelu.rewrite.paths import default_outputs, expand
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
@@ -113,7 +113,7 @@ def _patch_one(
     quiet: bool,
 ) -> None:
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.rewrite.files import patch_file
+    from onnx_jumprelu.rewrite.batch import patch_file
 
     with progress("patching", 1, quiet=quiet):
         result = patch_file(path, output, jump, files=files, **options)
@@ -134,7 +134,7 @@ def _patch_many(
     quiet: bool,
 ) -> None:
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.rewrite.files import patch_files
+    from onnx_jumprelu.rewrite.batch import patch_files
 
     with progress("patching", len(paths), quiet=quiet) as step, _executor(min(jobs, len(paths))) as executor:
         results = patch_files(paths, out_dir, jump, executor=executor, files=files, on_done=lambda _: step(), **options)

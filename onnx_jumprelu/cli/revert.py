@@ -22,7 +22,7 @@ def run(
 ) -> None:
     """Give the original back, from what `patch` recorded in the file."""
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.rewrite.files import FileOptions, revert_file
+    from onnx_jumprelu.rewrite.batch import FileOptions, revert_file
     from onnx_jumprelu.rewrite.paths import default_reverted
 
     check_json(json, model, output or default_reverted(model))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnx_jumprelu.cli.attack import NormChoice
 from onnx_jumprelu.cli.common import (
     BoundsOption,
     FirstOption,
@@ -26,9 +25,10 @@ from onnx_jumprelu.cli.common import (
     progress,
     show,
 )
+from onnx_jumprelu.names import NormName
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.evaluation.tuning import TuneKeywords
+    from onnx_jumprelu.tuning.run import TuneKeywords
 
 
 class FamilyChoice(str, Enum):
@@ -58,7 +58,7 @@ def run(
             help="Largest perturbation, in data space. [default: the median of the smallest ones that DeepFool finds]"
         ),
     ] = None,
-    norm: Annotated[NormChoice, typer.Option(help="How perturbations are measured.")] = "Linf",
+    norm: Annotated[NormName, typer.Option(help="How perturbations are measured.")] = "Linf",
     family: Annotated[
         list[FamilyChoice] | None,
         typer.Option(
@@ -94,11 +94,11 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Pick the jump of each site on validation data; writes a recipe for `patch --recipe`."""
-    from onnx_jumprelu.atomic import write_text
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.tuning import TuneSettings, tune
-    from onnx_jumprelu.evaluation.validation import load_validation
+    from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.splits import load_validation
+    from onnx_jumprelu.files.atomic import write_text
     from onnx_jumprelu.report import tuning_csv, tuning_json, tuning_table
+    from onnx_jumprelu.tuning.run import TuneSettings, tune
 
     given: TuneKeywords = {"max_drop": max_drop, "eps": eps, "norm": norm, "per_channel": per_channel, "seed": seed}
     if family:
@@ -134,7 +134,7 @@ def run(
 
 def _check_targets(inputs: list[Path], recipe: Path, csv: Path | None, picture: Path | None, json: str | None) -> None:
     """Refuse, before any work, results that cannot be written, or that would replace something else."""
-    from onnx_jumprelu.atomic import check_replaceable, check_target, check_text_target
+    from onnx_jumprelu.files.atomic import check_replaceable, check_target, check_text_target
     from onnx_jumprelu.report import extra
 
     others = [path for path in (recipe, csv, picture) if path is not None]
@@ -150,7 +150,7 @@ def _check_targets(inputs: list[Path], recipe: Path, csv: Path | None, picture: 
 
 def _write(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    from onnx_jumprelu.atomic import os_errors, replacing, write_flushed
+    from onnx_jumprelu.files.atomic import os_errors, replacing, write_flushed
 
     with replacing(path) as staging, os_errors(path):
         write_flushed(staging, [text.encode()])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnx_jumprelu.cli.attack import NormChoice
 from onnx_jumprelu.cli.common import (
     BoundsOption,
     FirstOption,
@@ -29,11 +28,12 @@ from onnx_jumprelu.cli.common import (
     progress,
     show,
 )
+from onnx_jumprelu.names import NormName
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.data import Data
-    from onnx_jumprelu.rewrite.jump import Jump
+    from onnx_jumprelu.activation.parameters import Jump
+    from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.reading import Data
 
 INTERRUPTED = 130  # as a shell says of Ctrl-C
 
@@ -46,7 +46,7 @@ def run(
         typer.Option(help="Labelled data that tuning never saw: an `.npz` file with `x` and `y`.", metavar="FILE"),
     ],
     eps: Annotated[float, typer.Option(help="Largest perturbation, in data space.")],
-    norm: Annotated[NormChoice, typer.Option(help="How perturbations are measured.")] = "Linf",
+    norm: Annotated[NormName, typer.Option(help="How perturbations are measured.")] = "Linf",
     attacks: Annotated[
         str,
         typer.Option(
@@ -110,16 +110,16 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Attack both models in every way, and say what the patch costs, what it gives, and whether to trust that."""
+    from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
-    from onnx_jumprelu.evaluation.attacking import Target
-    from onnx_jumprelu.evaluation.data import load_data
-    from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
-    from onnx_jumprelu.evaluation.partial import Partial
-    from onnx_jumprelu.evaluation.showcase import examples
-    from onnx_jumprelu.evaluation.tuning_file import read_record
-    from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
+    from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.report import as_json, extra, verdict_table
     from onnx_jumprelu.report.files import write_reports
+    from onnx_jumprelu.tuning.record_file import read_record
+    from onnx_jumprelu.verdict.checkpoint import Partial
+    from onnx_jumprelu.verdict.gallery import examples
+    from onnx_jumprelu.verdict.gates import Policy, checked_gates, read_policy
+    from onnx_jumprelu.verdict.run import Question, about, n_attacks, verdict_on
 
     given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
     gates = given if policy is None else read_policy(policy).overridden(given)
@@ -183,7 +183,7 @@ def run(
 
 def jumps_in(patched: Path) -> dict[str, Jump] | None:
     """The jump of each site that has one or could have; None for a model without any."""
-    from onnx_jumprelu.rewrite.files import find_in_file
+    from onnx_jumprelu.rewrite.batch import find_in_file
 
     sites = find_in_file(patched)
     if all(site.jump is None for site in sites):
@@ -192,8 +192,8 @@ def jumps_in(patched: Path) -> dict[str, Jump] | None:
 
 
 def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, *, quiet: bool) -> None:
-    from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
-    from onnx_jumprelu.evaluation.paper_table import JUMPS, paper_table
+    from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
+    from onnx_jumprelu.paper.table import JUMPS, paper_table
     from onnx_jumprelu.report import paper
 
     with progress("repeating the paper", len(JUMPS) * len(PAPER_ATTACKS), quiet=quiet) as step:

@@ -32,10 +32,10 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Prove the rewrite right: structure, site by site, and equality at jump 0."""
-    from onnx_jumprelu.evaluation.data import load_data, load_inputs
-    from onnx_jumprelu.graph import required_inputs
-    from onnx_jumprelu.model_io import load
-    from onnx_jumprelu.normalization import normalized
+    from onnx_jumprelu.classifier.normalization import normalized
+    from onnx_jumprelu.data.reading import load_data, load_inputs
+    from onnx_jumprelu.files.models import load
+    from onnx_jumprelu.graphs.scopes import required_inputs
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.verification.verify import N_CHECKS
     from onnx_jumprelu.verification.verify import verify as prove

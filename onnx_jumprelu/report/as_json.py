@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_jumprelu.evaluation.attacking import AttackRun
-from onnx_jumprelu.evaluation.statistics import Share
-from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
+from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report.words import finite
-from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
+from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
 
 Json = dict[str, Any]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, Kind, ModelName, Row, Verdict
+from onnx_jumprelu.names import Kind, ModelName
 from onnx_jumprelu.report.words import NOTHING, finite, percent, with_interval
+from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Row, Verdict
 
 KINDS: dict[Kind, str] = {
     "white-box": "follows the model's own gradients",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnx_jumprelu.atomic import os_errors, replacing, write_flushed
-from onnx_jumprelu.evaluation.gallery import Example
-from onnx_jumprelu.evaluation.search_record import SearchRecord
-from onnx_jumprelu.evaluation.verdict import Verdict
+from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.files.atomic import os_errors, replacing, write_flushed
 from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
 from onnx_jumprelu.report import markdown as markdown_report
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.verdict.gallery import Example
+from onnx_jumprelu.verdict.result import Verdict
 
 
 def write_reports(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from onnx_jumprelu.evaluation.gallery import Example, is_image
-from onnx_jumprelu.evaluation.search_record import SearchRecord
-from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.activation.parameters import Jump, mean, shown
 from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
 from onnx_jumprelu.report.figures import Figure, figure
-from onnx_jumprelu.rewrite.jump import Jump, mean, shown
+from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.verdict.gallery import Example, is_image
+from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
 
 TEMPLATE = "verdict.html.j2"
 

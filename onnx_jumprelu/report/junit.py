@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from onnx_jumprelu.evaluation.verdict import MODELS, Gate, Verdict
 from onnx_jumprelu.report import words
+from onnx_jumprelu.verdict.result import MODELS, Gate, Verdict
 
 SUITE = "onnx-jumprelu validate"
 CLASS = "onnx_jumprelu.validate"

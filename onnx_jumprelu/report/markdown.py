@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from onnx_jumprelu.evaluation.verdict import Row, Verdict
 from onnx_jumprelu.report import contents, words
+from onnx_jumprelu.verdict.result import Row, Verdict
 
 # What Markdown takes for more than a character in the middle of a line or of a table.
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")

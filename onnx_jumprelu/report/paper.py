@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnx_jumprelu.evaluation.paper_table import PaperRow
+from onnx_jumprelu.paper.table import PaperRow
 from onnx_jumprelu.report.as_json import Json
 from onnx_jumprelu.report.tables import joined, table
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats
-from onnx_jumprelu.evaluation.statistics import Share
-from onnx_jumprelu.evaluation.verdict import MODELS, CurvePoint, ModelName, Verdict
+from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report import contents, extra, words
 from onnx_jumprelu.report.drawing import COLORS, FONT_SIZE, shares_on, svg
+from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onnx_jumprelu.evaluation.attacking import AttackRun
+from onnx_jumprelu.activation.parameters import shown
 from onnx_jumprelu.report.words import count, printable
-from onnx_jumprelu.rewrite.files import PatchedFile, RevertedFile
-from onnx_jumprelu.rewrite.jump import shown
+from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
 
 WIDE = 10_000  # one line per row: what the terminal wraps can still be copied

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from onnx_jumprelu.evaluation.tuned import Tuning
-from onnx_jumprelu.rewrite.jump import numbers_of
+from onnx_jumprelu.activation.parameters import numbers_of
+from onnx_jumprelu.tuning.result import Tuning
 
 
 def table(found: Tuning) -> str:

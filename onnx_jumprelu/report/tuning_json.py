@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.preactivations import PreActivations
-from onnx_jumprelu.evaluation.search_record import recorded
-from onnx_jumprelu.evaluation.statistics import Share
-from onnx_jumprelu.evaluation.tuned import Tuning
+from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.tuning.preactivations import PreActivations
+from onnx_jumprelu.tuning.record import recorded
+from onnx_jumprelu.tuning.result import TrialPoint, Tuning
 
 Json = dict[str, Any]
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)

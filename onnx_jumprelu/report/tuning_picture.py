@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.evaluation.search import FAMILIES, ORIGINAL
-from onnx_jumprelu.evaluation.search_record import SearchRecord, recorded
-from onnx_jumprelu.evaluation.tuned import Tuning
+from onnx_jumprelu.activation.parameters import mean
 from onnx_jumprelu.report import words
 from onnx_jumprelu.report.drawing import COLORS, shares_on, svg
-from onnx_jumprelu.rewrite.jump import mean
+from onnx_jumprelu.tuning.record import SearchRecord, recorded
+from onnx_jumprelu.tuning.result import Tuning
+from onnx_jumprelu.tuning.search import FAMILIES, ORIGINAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

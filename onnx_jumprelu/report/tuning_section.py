@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.search_record import SearchRecord
-from onnx_jumprelu.evaluation.tuning import MOST_FOR_QUICK
-from onnx_jumprelu.evaluation.verdict import Verdict
+from onnx_jumprelu.activation.parameters import Jump, numbers_of, shown
 from onnx_jumprelu.report import tuning_picture, words
 from onnx_jumprelu.report.figures import Figure, figure
-from onnx_jumprelu.rewrite.jump import Jump, numbers_of, shown
+from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.tuning.result import TrialPoint
+from onnx_jumprelu.tuning.run import MOST_FOR_QUICK
+from onnx_jumprelu.verdict.result import Verdict
 
 FINALISTS = ("family", "clean accuracy", "worst case, thorough attacks", "", "jumps")
 SWEEP = ("jump of every site", "clean accuracy", "worst case, quick attacks")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from onnx_jumprelu.evaluation.preactivations import PreActivations
-from onnx_jumprelu.evaluation.statistics import Share
-from onnx_jumprelu.evaluation.tuned import Judged, Tuning
+from onnx_jumprelu.activation.parameters import shown
 from onnx_jumprelu.report.tables import joined, table
 from onnx_jumprelu.report.tuning_json import LEVELS
 from onnx_jumprelu.report.words import count, percent, points, with_interval
-from onnx_jumprelu.rewrite.jump import shown
+from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.tuning.preactivations import PreActivations
+from onnx_jumprelu.tuning.result import Judged, Tuning
 
 ONE_POINT = 0.01
 NO_GAIN = "No jump gains anything on these data"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnx_jumprelu.evaluation.verdict import Row, Verdict
 from onnx_jumprelu.report import contents, words
 from onnx_jumprelu.report.tables import joined, table
+from onnx_jumprelu.verdict.result import Row, Verdict
 
 
 def verdict(verdict: Verdict, *, color: bool = False) -> str:

@@ -6,8 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from onnx_jumprelu.evaluation.statistics import Share
-from onnx_jumprelu.evaluation.verdict import Gate, Verdict
+from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.verdict.result import Gate, Verdict
 
 NOTHING = "-"
 MEANING = (

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import TypedDict
 
+from onnx_jumprelu.activation.lowerings import AUTO, LOWERINGS
+from onnx_jumprelu.activation.parameters import Jump, checked_jump, checked_number
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.rewrite.jump import Jump, checked_jump, checked_number
-from onnx_jumprelu.rewrite.lowerings import AUTO, LOWERINGS
+from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.recipe import Recipe, matching
-
-LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
 
 
 class PatchKeywords(TypedDict, total=False):

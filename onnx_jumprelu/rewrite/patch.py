@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, cast
 
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
+from onnx_jumprelu.activation.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
+from onnx_jumprelu.activation.parameters import Jump, shaped
 from onnx_jumprelu.errors import OptionError, PatchError
-from onnx_jumprelu.graph import FreshNames, GraphBuilder, Scope, tensor
-from onnx_jumprelu.rewrite.activations import find
-from onnx_jumprelu.rewrite.jump import Jump, shaped
-from onnx_jumprelu.rewrite.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
-from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
+from onnx_jumprelu.graphs.builder import FreshNames, GraphBuilder
+from onnx_jumprelu.graphs.constants import tensor
+from onnx_jumprelu.graphs.scopes import Scope
+from onnx_jumprelu.names import LoweringName
+from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
-from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.recipe import Recipe
+from onnx_jumprelu.rewrite.recognisers import find
+from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.version import __version__

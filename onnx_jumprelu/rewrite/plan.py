@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from onnx_jumprelu.activation.lowerings import JumpSite, choose, jump_type
+from onnx_jumprelu.activation.parameters import Jump, numbers_of, rounded
 from onnx_jumprelu.errors import OptionError, PatchError
-from onnx_jumprelu.graph import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset
-from onnx_jumprelu.rewrite.activations import Found, find
-from onnx_jumprelu.rewrite.jump import Jump, numbers_of, rounded
-from onnx_jumprelu.rewrite.lowerings import JumpSite, choose, jump_type
+from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset
+from onnx_jumprelu.graphs.tensor_types import dtype_name
 from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.recognisers import Found, find
 from onnx_jumprelu.rewrite.site import ActivationSite
-from onnx_jumprelu.tensor_types import dtype_name
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from onnx_jumprelu.activation.parameters import Jump, checked_jump, checked_number
 from onnx_jumprelu.errors import OptionError
-from onnx_jumprelu.rewrite.jump import Jump, checked_jump, checked_number
 
 MOST_NAMES_SHOWN = 20
 

@@ -9,10 +9,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from onnx import FunctionProto, ModelProto, NodeProto
 
+from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.errors import ProvenanceError
-from onnx_jumprelu.graph import Scope, walk_scopes
-from onnx_jumprelu.rewrite.lowerings import DOMAIN
-from onnx_jumprelu.rewrite.provenance import PatchedSite, Provenance, drop_provenance, read_provenance
+from onnx_jumprelu.graphs.scopes import Scope, walk_scopes
+from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, drop_provenance, read_provenance
 
 
 def revert_model(model: ModelProto) -> ModelProto:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx_jumprelu.rewrite.jump import Jump
-from onnx_jumprelu.tensor_types import Dimension
+from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.graphs.tensor_types import Dimension
 
 
 @dataclass(frozen=True)

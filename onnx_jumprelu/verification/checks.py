@@ -13,16 +13,17 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
+from onnx_jumprelu.activation.lowerings import LOWERINGS, jump_type
+from onnx_jumprelu.activation.parameters import rounded, shaped
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError
-from onnx_jumprelu.model_io import ModelFile
-from onnx_jumprelu.rewrite.activations import find
-from onnx_jumprelu.rewrite.jump import rounded, shaped
-from onnx_jumprelu.rewrite.lowerings import LOWERINGS, jump_type
-from onnx_jumprelu.rewrite.options import LoweringName, PatchOptions
+from onnx_jumprelu.files.models import ModelFile
+from onnx_jumprelu.names import LoweringName
+from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import patch_as_recorded, patch_in_place
-from onnx_jumprelu.rewrite.provenance import drop_provenance
 from onnx_jumprelu.rewrite.recipe import Recipe
+from onnx_jumprelu.rewrite.recognisers import find
+from onnx_jumprelu.rewrite.record import drop_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256

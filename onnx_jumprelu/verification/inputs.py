@@ -9,7 +9,8 @@ from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.graph import numpy_dtype, required_inputs
+from onnx_jumprelu.graphs.constants import numpy_dtype
+from onnx_jumprelu.graphs.scopes import required_inputs
 
 # Sizes to try, one after the other, for the dimensions that a file leaves open: the first one, and all others.
 OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import constant_node_value, tensor, walk_scopes
-from onnx_jumprelu.model_io import ModelFile, load
-from onnx_jumprelu.rewrite.jump import Jump
-from onnx_jumprelu.rewrite.provenance import Provenance, is_patched, read_provenance
+from onnx_jumprelu.files.models import ModelFile, load
+from onnx_jumprelu.graphs.constants import constant_node_value, tensor
+from onnx_jumprelu.graphs.scopes import walk_scopes
+from onnx_jumprelu.rewrite.record import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
 from onnx_jumprelu.verification.inputs import given_feeds, random_feeds

@@ -11,16 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
+from onnx_jumprelu.activation.lowerings import DOMAIN
+from onnx_jumprelu.activation.parameters import Jump, shaped
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import (
-    FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS,
-    NotConstantError,
-    attribute,
-    constant_node_value,
-    numpy_dtype,
-)
-from onnx_jumprelu.rewrite.jump import Jump, shaped
-from onnx_jumprelu.rewrite.lowerings import DOMAIN
+from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant_node_value, numpy_dtype
+from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.verification.structure import Region, StructureError
 
 N_RANDOM = 4096

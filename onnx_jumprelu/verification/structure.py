@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
+from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.errors import JumpReLUError
-from onnx_jumprelu.graph import Scope, function_key, subgraphs_of, walk_scopes
-from onnx_jumprelu.rewrite.activations import Found, find
-from onnx_jumprelu.rewrite.lowerings import DOMAIN
-from onnx_jumprelu.rewrite.provenance import drop_provenance
+from onnx_jumprelu.graphs.scopes import Scope, function_key, subgraphs_of, walk_scopes
+from onnx_jumprelu.rewrite.recognisers import Found, find
+from onnx_jumprelu.rewrite.record import drop_provenance
 
 
 class StructureError(JumpReLUError):

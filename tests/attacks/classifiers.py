@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, rows
-from onnx_jumprelu.attacks.norms import NormName, norm_named
+from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.names import NormName
 
 TINY = 1e-12
 

@@ -10,7 +10,7 @@ import pytest
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.attacks import APGDCE, TargetedAPGD
 from onnx_jumprelu.attacks.apgd import checkpoints_of
-from onnx_jumprelu.attacks.norms import NormName
+from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import NumPyClassifier, Watched, linear_problem
 
 

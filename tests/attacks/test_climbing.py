@@ -12,9 +12,9 @@ import pytest
 from onnx_jumprelu.arrays import Array, Floats, Labels, rows
 from onnx_jumprelu.attacks import APGD, FGSM, PGD, Attack, AutoAttack, NoisyPGD, attack_named
 from onnx_jumprelu.attacks.base import AttackResult
-from onnx_jumprelu.attacks.norms import NormName
 from onnx_jumprelu.attacks.steps import Attempt, best_of
 from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import Linear, NumPyClassifier, TwoLayer, Watched, linear_problem
 
 NORMS: tuple[NormName, ...] = ("Linf", "L2")

@@ -12,10 +12,11 @@ from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import SHORTEST_STEP, distance_to_zero, ranked_classes
 from onnx_jumprelu.attacks.deepfool import DeepFool
 from onnx_jumprelu.attacks.fab import FAB, TargetedFAB
-from onnx_jumprelu.attacks.norms import NormName, norm_named
+from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.trust_region import TrustRegion
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import Linear, TwoLayer, WithGradient, linear_problem
 
 NORMS: list[NormName] = ["Linf", "L2"]

@@ -13,7 +13,7 @@ import pytest
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, base
 from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier, Probe
-from onnx_jumprelu.attacks.paper import PAPER_ATTACKS
+from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
 from tests.attacks.classifiers import Linear, WithGradient, linear_problem
 from tests.attacks.test_attacks import built
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Array, Floats
-from onnx_jumprelu.attacks.norms import NormName, norm_named
+from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.attacks.projections import to_plane
+from onnx_jumprelu.names import NormName
 
 BOUNDS = (-1.0, 2.0)
 NORMS: list[NormName] = ["Linf", "L2"]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.attacks.norms import NormName, norm_named
+from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.attacks.square import Square, as_images
 from onnx_jumprelu.attacks.square_moves import MOVES, patch_shape, two_hills
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import Linear, TwoLayer, linear_problem
 
 NORMS: list[NormName] = ["Linf", "L2"]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from onnx_jumprelu import patch_model
-from onnx_jumprelu.rewrite.lowerings import LOWERINGS
+from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.runtime import OrtRunner
 
 SAMPLE = Path(__file__).parents[2] / "sample_models" / "digits_cnn.onnx"

@@ -19,7 +19,7 @@ from torch import nn
 
 from onnx_jumprelu import OnnxClassifier
 from onnx_jumprelu.attacks import PGD
-from onnx_jumprelu.evaluation.data import load_data
+from onnx_jumprelu.data.reading import load_data
 from tests.bench.networks import lenet
 
 EPS, STEPS, MEAN, STD = 0.1, 40, 0.1307, 0.3081

@@ -12,11 +12,13 @@ import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.gradient.backward import pull_back
-from onnx_jumprelu.gradient.prepare import prepared
-from onnx_jumprelu.gradient.values import Emitter, Value
-from onnx_jumprelu.graph import FreshNames, main_opset, numpy_dtype, walk_scopes
-from onnx_jumprelu.tensor_types import infer_types
+from onnx_jumprelu.gradient.core.backward import pull_back
+from onnx_jumprelu.gradient.core.values import Emitter, Value
+from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.graphs.builder import FreshNames
+from onnx_jumprelu.graphs.constants import numpy_dtype
+from onnx_jumprelu.graphs.scopes import main_opset, walk_scopes
+from onnx_jumprelu.graphs.tensor_types import infer_types
 
 NAMES: dict[int, str] = {TensorProto.FLOAT: "float", TensorProto.DOUBLE: "double"}
 NEWEST = 28  # the audited opset; an older onnx stops before it

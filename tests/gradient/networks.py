@@ -12,8 +12,8 @@ import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.gradient.build import build_gradient_model
-from onnx_jumprelu.graph import required_inputs
+from onnx_jumprelu.gradient.core.build import build_gradient_model
+from onnx_jumprelu.graphs.scopes import required_inputs
 from onnx_jumprelu.runtime import OrtRunner, Runner
 from tests.gradient.harness import normal
 

@@ -16,7 +16,8 @@ import onnx.parser
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graph import main_opset, numpy_dtype
+from onnx_jumprelu.graphs.constants import numpy_dtype
+from onnx_jumprelu.graphs.scopes import main_opset
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, Runner
 from tests.gradient.harness import NEWEST, Case, with_gradient
 

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_jumprelu import patch_model
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import GradientError, OptionError
-from onnx_jumprelu.gradient.build import build_gradient_model
+from onnx_jumprelu.gradient.core.build import build_gradient_model
 from onnx_jumprelu.runtime import ReferenceRunner
 from tests.gradient.harness import apart, normal
 from tests.gradient.networks import built, digits, in_type, run_gradient, slope, small, with_random_weights

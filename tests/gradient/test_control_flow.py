@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 from onnx_jumprelu import patch_model
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import GradientError
-from onnx_jumprelu.gradient.build import build_gradient_model
+from onnx_jumprelu.gradient.core.build import build_gradient_model
 from onnx_jumprelu.runtime import OrtRunner
 from tests.gradient.harness import normal, with_gradient
 from tests.gradient.networks import run_gradient, slope

@@ -7,10 +7,10 @@ import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.gradient.fold import fold_shapes
-from onnx_jumprelu.gradient.prepare import prepared
+from onnx_jumprelu.gradient.prepare.fold import fold_shapes
+from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.graphs.tensor_types import infer_types
 from onnx_jumprelu.runtime import OrtRunner
-from onnx_jumprelu.tensor_types import infer_types
 from tests.gradient.harness import apart, with_gradient
 from tests.gradient.networks import slope
 from tests.gradient.oracles import gradient

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.gradient.losses import LOSSES
+from onnx_jumprelu.gradient.core.losses import LOSSES
 from tests.gradient.harness import normal
 from tests.gradient.networks import built, digits, run_gradient
 from tests.models import parse

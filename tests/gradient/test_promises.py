@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_jumprelu import DataError, GradientError, OnnxClassifier, OptionError, patch_model
-from onnx_jumprelu.gradient.build import build_gradient_model, build_logits_model
+from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from tests.models import f32, parse, run
 
 RNG = np.random.default_rng(3)

@@ -9,8 +9,8 @@ import onnx.parser
 import pytest
 
 from onnx_jumprelu.errors import GradientError
-from onnx_jumprelu.gradient import registry
-from onnx_jumprelu.gradient.registry import AUDITED_OPSET, NON_DIFFERENTIABLE, RULES, rule_for
+from onnx_jumprelu.gradient.core import registry
+from onnx_jumprelu.gradient.core.registry import AUDITED_OPSET, NON_DIFFERENTIABLE, RULES, rule_for
 from tests.gradient.cases import CASES, KNOWN, RUNS, versions_of
 from tests.gradient.harness import Case, with_gradient
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnx_jumprelu.gradient.registry import RULES, Node, Rule
-from onnx_jumprelu.gradient.values import Value
+from onnx_jumprelu.gradient.core.registry import RULES, Node, Rule
+from onnx_jumprelu.gradient.core.values import Value
 from tests.gradient.cases import RUNS, case_named
 from tests.gradient.harness import Case, normal
 from tests.gradient.oracles import Trial

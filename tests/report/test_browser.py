@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onnx_jumprelu.evaluation.front import TrialPoint
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import html
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.result import TrialPoint
 from tests.report.browsing import DESK, Opened, Scheme, hidden, illegible, opened, too_wide, undrawn
 from tests.report.contrast import luminance
 from tests.report.tunings import RECORD

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import OptionError
-from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.gallery import Example, is_image
-from onnx_jumprelu.evaluation.verdict import Verdict
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import contents, drawing, extra, html, pictures, words
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.result import TrialPoint
+from onnx_jumprelu.verdict.gallery import Example, is_image
+from onnx_jumprelu.verdict.result import Verdict
 from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
 from tests.report.page import Page
 from tests.report.tunings import RECORD

@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from onnx_jumprelu.evaluation.front import TrialPoint
 from onnx_jumprelu.report import drawing, pictures, tuning_picture
+from onnx_jumprelu.tuning.result import TrialPoint
 from tests.models import single
 from tests.report.tunings import RECORD, tuning
 from tests.report.verdicts import BARE, CURVE, GAIN, HOSTILE, HOSTILE_VERDICT, N, example, first

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from onnx_jumprelu.evaluation.search_record import SearchRecord
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import html
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.record import SearchRecord
 from tests.report.page import Page
 from tests.report.tunings import RECORD, TRIALS, point
 from tests.report.verdicts import GAIN

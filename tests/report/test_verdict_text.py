@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnx_jumprelu.evaluation.verdict import Gate, Verdict
 from onnx_jumprelu.report import contents, junit, markdown, verdict_table, words
+from onnx_jumprelu.verdict.result import Gate, Verdict
 from tests.report import verdicts
 from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, LOSS, NO_GAIN, SMALLER
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.arrays import Bools
-from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.search_record import SearchRecord
-from onnx_jumprelu.evaluation.tuned import Judged, Tuning
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning
 
 
 def point(conv1: Jump, fc: Jump, clean: float, worst: float, family: str, *, chosen: bool = False) -> TrialPoint:

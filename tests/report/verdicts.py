@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats
-from onnx_jumprelu.evaluation.gallery import Example
-from onnx_jumprelu.evaluation.verdict import CurvePoint, Flag, Gate, Kind, ModelName, Row, Verdict
+from onnx_jumprelu.names import Kind, ModelName
+from onnx_jumprelu.verdict.gallery import Example
+from onnx_jumprelu.verdict.result import CurvePoint, Flag, Gate, Row, Verdict
 
 N = 200
 # What every format gives a meaning to, a NUL, and half of a surrogate pair, as an undecodable byte in a path becomes.

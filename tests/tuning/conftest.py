@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from onnx_jumprelu.evaluation import tuning
+from onnx_jumprelu.tuning import run as tuning
 
 
 @pytest.fixture(scope="session", autouse=True)

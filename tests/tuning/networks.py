@@ -7,7 +7,7 @@ import onnx
 from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.evaluation.data import Data
+from onnx_jumprelu.data.reading import Data
 from tests.models import parse
 
 EPS = 0.1

@@ -8,10 +8,10 @@ import pytest
 
 from onnx_jumprelu import find_activations
 from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import Data
-from onnx_jumprelu.evaluation.preactivations import PreActivations, measure, measure_file, observable, pooled_quantile
+from onnx_jumprelu.tuning.preactivations import PreActivations, measure, measure_file, observable, pooled_quantile
 from tests.models import NESTED, RELU, parse
 from tests.tuning.networks import INSIDE_A_FUNCTION, ONE_SITE, saved
 

@@ -9,17 +9,16 @@ import onnx
 import pytest
 
 from onnx_jumprelu import OnnxClassifier, Recipe, patch_model
+from onnx_jumprelu.activation.parameters import mean
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks import PGD
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.front import TrialPoint
-from onnx_jumprelu.evaluation.objective import Threat, WorstCase
-from onnx_jumprelu.evaluation.search import Scene, Search, Trial
-from onnx_jumprelu.evaluation.selection import N_FINALISTS, promising, smallest_of_the_best
-from onnx_jumprelu.evaluation.sweep import Jumps, Sweep
-from onnx_jumprelu.evaluation.tuned import pareto
-from onnx_jumprelu.rewrite.jump import mean
+from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.runtime import OrtRunner
+from onnx_jumprelu.tuning.objective import Threat, WorstCase
+from onnx_jumprelu.tuning.result import TrialPoint, pareto
+from onnx_jumprelu.tuning.search import Scene, Search, Trial
+from onnx_jumprelu.tuning.selection import N_FINALISTS, promising, smallest_of_the_best
+from onnx_jumprelu.tuning.sweep import Jumps, Sweep
 from tests.tuning.networks import EPS, GAINING, examples, saved
 
 # Class 0 where h > 0.3: a jump of 0.36 leaves examples at 0.25 without a gradient, and as easy to push over the border.

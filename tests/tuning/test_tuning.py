@@ -10,15 +10,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_jumprelu import OnnxClassifier, Recipe, attacks, patch_file
+from onnx_jumprelu.activation.parameters import numbers_of
 from onnx_jumprelu.arrays import Array, Bools
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import Data
+from onnx_jumprelu.data.splits import load_validation, split
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, PatchError
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import Data
-from onnx_jumprelu.evaluation.tuned import Tuning
-from onnx_jumprelu.evaluation.tuning import TuneKeywords, TuneSettings, tune
-from onnx_jumprelu.evaluation.validation import load_validation, split
-from onnx_jumprelu.rewrite.jump import numbers_of
 from onnx_jumprelu.runtime import Feeds, OrtRunner, RunError
+from onnx_jumprelu.tuning.result import Tuning
+from onnx_jumprelu.tuning.run import TuneKeywords, TuneSettings, tune
 from tests.models import parse
 from tests.tuning.networks import (
     EPS,

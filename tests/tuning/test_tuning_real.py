@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import patch_file
-from onnx_jumprelu.evaluation import tuning
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import Data
-from onnx_jumprelu.evaluation.tuning import tune
-from onnx_jumprelu.evaluation.validate import Question, verdict_on
-from onnx_jumprelu.rewrite.jump import mean
+from onnx_jumprelu.activation.parameters import mean
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import Data
+from onnx_jumprelu.tuning import run as tuning
+from onnx_jumprelu.tuning.run import tune
+from onnx_jumprelu.verdict.run import Question, verdict_on
 
 EPS, MEAN, STD = 0.1, [0.1307], [0.3081]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from onnx_jumprelu import OnnxClassifier, evaluate, load_data, patch_file
-from onnx_jumprelu.evaluation import tuning
-from onnx_jumprelu.evaluation.tuning import tune
 from onnx_jumprelu.report import tuning_table
+from onnx_jumprelu.tuning import run as tuning
+from onnx_jumprelu.tuning.run import tune
 
 EPS, MAX_DROP = 0.1, 0.01
 

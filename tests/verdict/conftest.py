@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import patch_file
-from onnx_jumprelu.evaluation import matrix
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import load_data
-from onnx_jumprelu.evaluation.validate import Question
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import load_data
+from onnx_jumprelu.verdict import suite as matrix
+from onnx_jumprelu.verdict.run import Question
 
 N_EXAMPLES = 24
 # As the real sets, and quicker.

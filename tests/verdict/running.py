@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from onnx_jumprelu.evaluation.verdict import Verdict
+from onnx_jumprelu.verdict.result import Verdict
 
 
 def successes(verdict: Verdict) -> list[tuple[str, str, str, str]]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnx_jumprelu.evaluation import validate
-from onnx_jumprelu.evaluation.at_work import AtWork
-from onnx_jumprelu.evaluation.flags import Evidence
-from onnx_jumprelu.evaluation.partial import Partial
-from onnx_jumprelu.evaluation.validate import Question, about, verdict_on
-from onnx_jumprelu.evaluation.verdict import MODELS, Flag
+from onnx_jumprelu.verdict import run as validate
+from onnx_jumprelu.verdict.checkpoint import Partial
+from onnx_jumprelu.verdict.flags import Evidence
+from onnx_jumprelu.verdict.progress import AtWork
+from onnx_jumprelu.verdict.result import MODELS, Flag
+from onnx_jumprelu.verdict.run import Question, about, verdict_on
 from tests.verdict.running import interrupting, successes
 
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from onnx_jumprelu.evaluation.flags import FLAGS, Evidence, raised
-from onnx_jumprelu.evaluation.validate import Question, verdict_on
-from onnx_jumprelu.evaluation.verdict import Row, Verdict
+from onnx_jumprelu.verdict.flags import FLAGS, Evidence, raised
+from onnx_jumprelu.verdict.result import Row, Verdict
+from onnx_jumprelu.verdict.run import Question, verdict_on
 
 EPS = 0.15
 

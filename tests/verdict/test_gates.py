@@ -8,9 +8,9 @@ import pytest
 
 from onnx_jumprelu import OptionError
 from onnx_jumprelu.arrays import Bools
-from onnx_jumprelu.evaluation.gates import Policy, checked_gates, read_policy
-from onnx_jumprelu.evaluation.verdict import Row, Verdict
 from onnx_jumprelu.report.words import headline
+from onnx_jumprelu.verdict.gates import Policy, checked_gates, read_policy
+from onnx_jumprelu.verdict.result import Row, Verdict
 
 
 def below(share: float) -> Bools:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Floats
-from onnx_jumprelu.evaluation import latency
+from onnx_jumprelu.verdict import latency
 
 
 class _Model:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import OptionError
-from onnx_jumprelu.evaluation.partial import Outcome, Partial
+from onnx_jumprelu.verdict.checkpoint import Outcome, Partial
 
 ABOUT = {"onnx-jumprelu": "1", "examples": "3", "eps": "0.1"}
 PLACE = "0/0/2/original"

@@ -7,11 +7,11 @@ import pytest
 
 import onnx_jumprelu as oj
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import Data
-from onnx_jumprelu.evaluation.validate import Question, verdict_on
-from onnx_jumprelu.evaluation.verdict import Verdict
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.report import words
+from onnx_jumprelu.verdict.result import Verdict
+from onnx_jumprelu.verdict.run import Question, verdict_on
 
 MEAN, STD = [0.1307], [0.3081]
 ATTACKS = "pgd,apgd-ce,apgd-ce:relu,apgd-ce:smooth,square"

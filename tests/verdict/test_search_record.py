@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 from onnx_jumprelu import DataError, ModelFileError
-from onnx_jumprelu.evaluation.search_record import recorded
-from onnx_jumprelu.evaluation.tuning_file import read_record
+from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import tuning_json
-from onnx_jumprelu.rewrite.jump import Jump
+from onnx_jumprelu.tuning.record import recorded
+from onnx_jumprelu.tuning.record_file import read_record
 from tests.models import single
 from tests.report.tunings import FINALISTS, RECORD, TRIALS, point, tuning
 

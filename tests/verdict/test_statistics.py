@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Bools
-from onnx_jumprelu.evaluation.statistics import paired_difference, share
+from onnx_jumprelu.statistics import paired_difference, share
 
 
 def of(hits: int, n: int) -> Bools:

@@ -12,13 +12,13 @@ from onnx import helper
 import onnx_jumprelu as oj
 from onnx_jumprelu import DataError, OnnxClassifier, OptionError
 from onnx_jumprelu.attacks.pgd import PGD
-from onnx_jumprelu.evaluation.at_work import AtWork
-from onnx_jumprelu.evaluation.attacking import Target
-from onnx_jumprelu.evaluation.data import Data
-from onnx_jumprelu.evaluation.matrix import SETS, planned
-from onnx_jumprelu.evaluation.partial import Partial
-from onnx_jumprelu.evaluation.validate import Question, about, n_attacks, verdict_on
-from onnx_jumprelu.evaluation.verdict import MODELS, Verdict
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.data.reading import Data
+from onnx_jumprelu.verdict.checkpoint import Partial
+from onnx_jumprelu.verdict.progress import AtWork
+from onnx_jumprelu.verdict.result import MODELS, Verdict
+from onnx_jumprelu.verdict.run import Question, about, n_attacks, verdict_on
+from onnx_jumprelu.verdict.suite import SETS, planned
 from tests.models import single
 from tests.verdict.running import interrupting, successes
 

@@ -11,9 +11,9 @@ import pytest
 from onnx_jumprelu import Recipe, find_activations, patch_file
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.cli.validate import jumps_in
-from onnx_jumprelu.evaluation import matrix
-from onnx_jumprelu.evaluation.validate import Question
 from onnx_jumprelu.report import tuning_json
+from onnx_jumprelu.verdict import suite as matrix
+from onnx_jumprelu.verdict.run import Question
 from tests.report.tunings import tuning
 
 Captured = pytest.CaptureFixture[str]

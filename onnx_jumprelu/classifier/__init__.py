@@ -1,0 +1,1 @@
+"""A classifier in an ONNX file: sessions, normalization, logits and gradients."""

@@ -1,0 +1,340 @@
+"""A classifier in an ONNX file, with gradients: what attacks and measurements ask of it, through onnxruntime alone."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from onnx_jumprelu.activation.derivatives import SURROGATES
+from onnx_jumprelu.activation.finder import find_jumprelus
+from onnx_jumprelu.arrays import Array, Floats, Labels
+from onnx_jumprelu.classifier.normalization import in_data_space, statistics
+from onnx_jumprelu.errors import DataError, GradientError, OptionError
+from onnx_jumprelu.files.models import load
+from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
+from onnx_jumprelu.gradient.core.endpoints import find_endpoints
+from onnx_jumprelu.gradient.core.losses import LOSSES
+from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.graphs.constants import numpy_dtype
+from onnx_jumprelu.graphs.scopes import required_inputs, walk_scopes
+from onnx_jumprelu.graphs.tensor_types import infer_types
+from onnx_jumprelu.runtime import CPU, OrtRunner, RunError, available_providers
+
+LOGITS = ""  # stands where a loss's name would
+MEMORY = 1 << 30  # bytes that the activations of one run may take
+LARGEST_BATCH = 128  # more is no faster: activations then leave the caches
+FORWARD_AND_BACKWARD = 3  # times the activations of a forward pass
+
+
+class OnnxClassifier:
+    """Logits, predictions, losses and input gradients of a classifier; inputs `x` live in data space.
+
+    Attributes:
+        bounds: Smallest and largest value of an input.
+        surrogate: The derivative at JumpReLU sites: `exact`, `relu` or `smooth`.
+        n_classes: Number of classes.
+        input_shape: Shape of one example, without the batch; None for a size that the file leaves open.
+        batch_size: How many examples are run at once; None until the first run, where the file leaves sizes open.
+        n_jumprelus: How many JumpReLUs it has, outside of branches that only the run chooses.
+        stripped: Nodes behind the logits that are left out, such as a trailing Softmax.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, by keyword
+        self,
+        model: ModelProto | str | Path,
+        *,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        surrogate: str = "exact",
+        input_name: str | None = None,
+        output_name: str | None = None,
+        providers: Sequence[str] = CPU,
+        threads: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        """Open a classifier.
+
+        Args:
+            model: A model, or the path of one, with one float32 input (N, ...) and logits (N, classes).
+            bounds: Smallest and largest value of an input, in data space.
+            mean: What the model wants subtracted from the data, one value or one per channel.
+            std: What it wants the data then divided by.
+            surrogate: The derivative at JumpReLU sites.
+            input_name: Which input, where it has several.
+            output_name: Which output, where it has several; the first one by default.
+            providers: onnxruntime's execution providers, the preferred one first.
+            threads: Threads within an operator, onnxruntime's choice by default.
+            batch_size: Examples per run; by default 128, or as many as fit in a gigabyte.
+
+        Raises:
+            GradientError: the model is no such classifier.
+            ModelFileError: the file cannot be read.
+            DataError: mean or std do not fit the input.
+            OptionError: the bounds, the surrogate, a provider or a number is not possible.
+            RunError: onnxruntime cannot load the model.
+        """
+        _check(bounds, surrogate, providers, threads, batch_size)
+        self._path = None if isinstance(model, ModelProto) else Path(model)
+        source = model if isinstance(model, ModelProto) else load(Path(model)).model
+        with _named(self._path):
+            whole = prepared(source)
+            ends = find_endpoints(whole, input_name, output_name)
+        shape, channels = ends.shape, ends.shape[1] if len(ends.shape) > 1 else None
+        self._input = ends.input
+        if mean is not None or std is not None:
+            given = [len(np.ravel(values)) for values in (mean, std) if values is not None]
+            known = channels if isinstance(channels, int) else max(given)
+            self._input = in_data_space(whole, ends.input, *statistics(mean, std, known, len(shape)))
+        self.bounds = (float(bounds[0]), float(bounds[1]))
+        jumprelus = find_jumprelus(next(iter(walk_scopes(whole)))).values()
+        self.n_jumprelus, self._jumps = len(jumprelus), {str(site.jump) for site in jumprelus}
+        self.surrogate, self.n_classes, self.stripped = surrogate, ends.n_classes, ends.stripped
+        self.input_shape = tuple(size if isinstance(size, int) else None for size in shape[1:])
+        self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
+        self.batch_size = self._fixed_batch or batch_size
+        if None not in self.input_shape:
+            self.batch_size = self.batch_size or _fitting_batch(whole, self._input, ())
+        self._model, self._output, self._dtype = whole, output_name, numpy_dtype(ends.elem_type)
+        self._providers, self._threads = tuple(providers), threads
+        self._folder = None if self._path is None else self._path.resolve().parent
+        self._settings: dict[str, Array] = {}
+        self._sessions: dict[str, _Session] = {}
+
+    def with_surrogate(self, surrogate: str) -> OnnxClassifier:
+        """The same classifier with another derivative at its JumpReLU sites. Raises OptionError for an unknown one."""
+        _check_surrogate(surrogate)
+        other = copy.copy(self)
+        other.surrogate = surrogate
+        other._sessions = {  # noqa: SLF001 - of its own class
+            name: session for name, session in self._sessions.items() if name == LOGITS
+        }
+        return other
+
+    def with_inputs(self, **values: float | Array) -> OnnxClassifier:
+        """The same classifier, in the same sessions, with other values for inputs that have a default, such as a jump.
+
+        Raises:
+            OptionError: the model has no such input.
+        """
+        defaults = {tensor.name: tensor.data_type for tensor in self._model.graph.initializer}
+        open_to = {value.name for value in self._model.graph.input} & set(defaults)
+        for name in values:
+            if name not in open_to:
+                raise OptionError(
+                    f"the model has no input '{name}' with a default; it has {', '.join(sorted(open_to)) or 'none'}"
+                )
+        other = copy.copy(self)
+        try:
+            given = {name: np.asarray(value, numpy_dtype(defaults[name])) for name, value in values.items()}
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"an input has no such value ({' '.join(str(error).split())})") from error
+        for name in self._jumps & given.keys():
+            if not (given[name] >= 0).all():
+                raise OptionError(f"'{name}' is a jump, which must not be negative")
+        other._settings = {**self._settings, **given}  # noqa: SLF001 - of its own class
+        return other
+
+    def logits(self, x: Floats) -> Floats:
+        """Logits of shape (N, classes) for inputs of shape (N, ...)."""
+        return self._run(LOGITS, [self._checked(x)])[0]
+
+    def predict(self, x: Floats) -> Labels:
+        """The class with the largest logit, of shape (N,)."""
+        classes: Labels = self.logits(x).argmax(axis=1).astype(np.int64)
+        return classes
+
+    def loss_and_grad(
+        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+    ) -> tuple[Floats, Floats]:
+        """Loss of each example, of shape (N,), and its gradient with respect to `x`; see `evaluate`."""
+        _, values, gradient = self.evaluate(x, labels, loss, targets)
+        return values, gradient
+
+    def evaluate(
+        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """Logits, losses and gradients, in one run.
+
+        Args:
+            x: Inputs of shape (N, ...).
+            labels: Their classes, of shape (N,).
+            loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`.
+            targets: Other classes, of shape (N,), for `dlr-targeted` and `difference`.
+
+        Returns:
+            Logits (N, classes), losses (N,), and the gradient of each example's loss with respect to `x`.
+
+        Raises:
+            DataError: shapes do not fit, or a class is out of range.
+            GradientError: a node of the model has no derivative.
+        """
+        x = self._checked(x)
+        feeds: list[Array] = [x, self._classes(labels, len(x), "labels")]
+        if loss in LOSSES and LOSSES[loss].targeted:
+            if targets is None:
+                raise OptionError(f"loss {loss} needs targets")
+            feeds.append(self._classes(targets, len(x), "targets"))
+        logits, values, gradient = self._run(loss, feeds)
+        return logits, values, gradient
+
+    def jacobian(self, x: Floats, classes: Labels | None = None) -> tuple[Floats, Floats]:
+        """Gradients of several logits with respect to `x`, all in the same runs: each example is repeated per logit.
+
+        Args:
+            x: Inputs of shape (N, ...).
+            classes: Which logits, of shape (N, K); all of them by default.
+
+        Returns:
+            Logits (N, classes) and gradients (N, K, ...).
+        """
+        x = self._checked(x)
+        if classes is None:
+            classes = np.broadcast_to(np.arange(self.n_classes), (len(x), self.n_classes))
+        classes = np.asarray(classes)
+        if classes.ndim != 2 or len(classes) != len(x) or not classes.size:  # noqa: PLR2004 - (N, K)
+            raise DataError(
+                f"classes have shape {list(classes.shape)}; ({len(x)}, K) is needed, with at least one each"
+            )
+        count = classes.shape[1]
+        step = max(1, self._batch(x) // count)  # so that never more than a batch is repeated
+        parts = []
+        for start in range(0, len(x), step):
+            some, asked = x[start : start + step], classes[start : start + step]
+            logits, _, gradients = self.evaluate(np.repeat(some, count, axis=0), asked.reshape(-1), "logit")
+            parts.append((logits[::count], gradients.reshape(len(some), count, *x.shape[1:])))
+        all_logits, all_gradients = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return all_logits, all_gradients
+
+    def _run(self, name: str, feeds: Sequence[Array]) -> list[Floats]:
+        """All outputs of a session for inputs that go by example, batch by batch."""
+        session, size = self._session(name), self._batch(feeds[0])
+        batches = [
+            session.run([feed[start : start + size] for feed in feeds], self._settings, self._fixed_batch)
+            for start in range(0, len(feeds[0]), size)
+        ]
+        if len(batches) == 1:  # nothing to copy
+            return [part.astype(np.float32, copy=False) for part in batches[0]]
+        return [np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*batches, strict=True)]
+
+    def _batch(self, x: Array) -> int:
+        """How many examples to run at once; where the file leaves sizes open, the first inputs tell them."""
+        if self.batch_size is None:
+            self.batch_size = _fitting_batch(self._model, self._input, x.shape[1:])
+        return self.batch_size
+
+    def _session(self, name: str) -> _Session:
+        """The session for the logits, or for a loss; built when it is first needed."""
+        if name not in self._sessions:
+            with _named(self._path):
+                self._sessions[name] = _Session(self._built(name), self._folder, self._providers, self._threads)
+        return self._sessions[name]
+
+    def _built(self, name: str) -> ModelProto:
+        if name == LOGITS:
+            return build_logits_model(self._model, input_name=self._input, output_name=self._output)
+        return build_gradient_model(self._model, name, self.surrogate, input_name=self._input, output_name=self._output)
+
+    def _checked(self, x: Floats) -> Array:
+        """Inputs in the model's element type. Raises DataError where their shape does not fit."""
+        x = np.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise DataError(f"x holds {x.dtype}; numbers are needed")
+        expected = self.input_shape
+        fits = x.ndim == len(expected) + 1 and all(
+            size in (None, given) for size, given in zip(expected, x.shape[1:], strict=True)
+        )
+        if not fits or not len(x):
+            sizes = ", ".join("?" if size is None else str(size) for size in expected)
+            raise DataError(f"x has shape {list(x.shape)}; the model takes (N, {sizes}), with at least one example")
+        return x.astype(self._dtype, copy=False)
+
+    def _classes(self, classes: Labels, count: int, name: str) -> Labels:
+        """Classes as int64. Raises DataError where they do not fit."""
+        classes = np.asarray(classes)
+        if classes.shape != (count,) or classes.dtype.kind not in "iu":
+            raise DataError(f"{name} are {classes.dtype} of shape {list(classes.shape)}; {count} integers are needed")
+        if classes.min() < 0 or classes.max() >= self.n_classes:
+            raise DataError(
+                f"{name} lie between {classes.min()} and {classes.max()}; "
+                f"the model has classes 0 to {self.n_classes - 1}"
+            )
+        return classes.astype(np.int64)
+
+
+@contextlib.contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    """Put the file's name before what is wrong with its model."""
+    try:
+        yield
+    except (GradientError, RunError) as error:
+        raise error if path is None else type(error)(f"{path}: {error}") from error
+
+
+class _Session:
+    """A model whose first inputs go by example."""
+
+    def __init__(self, model: ModelProto, folder: Path | None, providers: Sequence[str], threads: int | None) -> None:
+        self._names = [value.name for value in required_inputs(model)]
+        self._open = {value.name for value in model.graph.input} - set(self._names)
+        self._runner = OrtRunner(model, folder, optimize=True, providers=providers, threads=threads)
+
+    def run(self, feeds: Sequence[Array], settings: Mapping[str, Array], fixed_batch: int | None) -> list[Array]:
+        """All outputs; a batch that is smaller than the model's fixed one is filled up with its last example."""
+        count = len(feeds[0])
+        if fixed_batch is not None and count < fixed_batch:
+            feeds = [np.concatenate([feed, np.repeat(feed[-1:], fixed_batch - count, axis=0)]) for feed in feeds]
+        given = {name: value for name, value in settings.items() if name in self._open}
+        outputs = self._runner.run(None, {**dict(zip(self._names, feeds, strict=True)), **given})
+        return [output[:count] for output in outputs]
+
+
+def _check(
+    bounds: tuple[float, float],
+    surrogate: str,
+    providers: Sequence[str],
+    threads: int | None,
+    batch_size: int | None,
+) -> None:
+    low, high = bounds if bounds is not None and len(bounds) == 2 else (0.0, 0.0)  # noqa: PLR2004 - a pair
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise OptionError(f"bounds {low:g} to {high:g}: the first must be below the second, both finite")
+    _check_surrogate(surrogate)
+    for number, name in ((threads, "threads"), (batch_size, "batch_size")):
+        if number is not None and number < 1:
+            raise OptionError(f"{name} must be at least 1, not {number}")
+    available = available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise OptionError(f"onnxruntime has no provider '{provider}' here; it has {', '.join(available)}")
+
+
+def _check_surrogate(surrogate: str) -> None:
+    if surrogate not in SURROGATES:
+        raise OptionError(f"surrogate '{surrogate}' is unknown; choose {', '.join(SURROGATES)}")
+
+
+def _fitting_batch(model: ModelProto, input_name: str, sizes: tuple[int, ...]) -> int:
+    """How many examples' activations, forwards and backwards, fit in memory; weights do not count.
+
+    `sizes` are those of one example, where the file leaves some open.
+    """
+    if sizes:
+        model = copy.deepcopy(model)
+        source = next(value for value in model.graph.input if value.name == input_name)
+        for dim, size in zip(list(source.type.tensor_type.shape.dim)[1:], sizes, strict=True):
+            dim.dim_value = size
+    made = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
+    numbers = sum(
+        (8 if known.elem_type == TensorProto.DOUBLE else 4)
+        * math.prod(size if isinstance(size, int) else 1 for size in known.shape[1:])
+        for name, known in infer_types(model)["main"].items()
+        if name in made and known.shape
+    )
+    return max(1, min(LARGEST_BATCH, MEMORY // max(1, FORWARD_AND_BACKWARD * numbers)))

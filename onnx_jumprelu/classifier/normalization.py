@@ -1,0 +1,73 @@
+"""Between data and model: `(x - mean) / std`, in NumPy, or as the first nodes of the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import ModelProto, helper, numpy_helper
+
+from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.errors import DataError
+from onnx_jumprelu.graphs.builder import FreshNames
+from onnx_jumprelu.graphs.constants import numpy_dtype
+
+
+def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | None) -> Floats:
+    """`(x - mean) / std`, one value for all channels or one per channel.
+
+    Args:
+        x: Inputs in data space, of shape (N, C, ...).
+        mean: Means, none for 0.
+        std: Standard deviations, none for 1.
+
+    Raises:
+        DataError: the number of values is neither 1 nor C, or a deviation is not above 0.
+    """
+    shift, scale = statistics(mean, std, x.shape[1] if x.ndim > 1 else None, x.ndim)
+    return ((x - shift) / scale).astype(np.float32)
+
+
+def statistics(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None, rank: int
+) -> tuple[Floats, Floats]:
+    """Means and standard deviations in a shape that broadcasts against inputs (N, C, ...) of this rank.
+
+    Raises:
+        DataError: the number of values is neither 1 nor that of the channels, or a deviation is not above 0.
+    """
+    shift, scale = _per_channel(mean, 0.0, channels, rank, "mean"), _per_channel(std, 1.0, channels, rank, "std")
+    if not np.isfinite(shift).all():
+        raise DataError("mean: every value must be finite")
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise DataError("std: every value must be above 0 and finite")
+    return shift, scale
+
+
+def _per_channel(values: Sequence[float] | None, default: float, channels: int | None, rank: int, name: str) -> Floats:
+    array = np.asarray([default] if values is None else values, np.float32).ravel()
+    if not array.size or len(array) not in (1, channels or 1):
+        raise DataError(f"{name}: give 1 value or {channels or 1} (one per channel), not {len(array)}")
+    return array.reshape(1, -1, *[1] * (rank - 2)) if rank > 1 else array
+
+
+def in_data_space(model: ModelProto, input_name: str, shift: Floats, scale: Floats) -> str:
+    """Put `(x - shift) / scale` before an input of a model, in place; returns the new input's name."""
+    names, graph = FreshNames(model), model.graph
+    given = next(value for value in graph.input if value.name == input_name)
+    dtype = numpy_dtype(given.type.tensor_type.elem_type)
+    data, shift_name, scale_name, centered = (
+        names(f"{input_name}/{what}") for what in ("data", "mean", "std", "centered")
+    )
+    for name, value in ((shift_name, shift), (scale_name, scale)):
+        tensor = numpy_helper.from_array(value.astype(dtype), name)
+        graph.initializer.append(tensor)
+        if model.ir_version < FIRST_IR_WITHOUT_WEIGHTS_AS_INPUTS:
+            graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    graph.node.insert(0, helper.make_node("Sub", [data, shift_name], [centered], name=names("normalization/Sub")))
+    graph.node.insert(1, helper.make_node("Div", [centered, scale_name], [input_name], name=names("normalization/Div")))
+    given.name = data
+    return data
+
+
+FIRST_IR_WITHOUT_WEIGHTS_AS_INPUTS = 4

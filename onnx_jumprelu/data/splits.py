@@ -1,0 +1,50 @@
+"""Which examples tuning may see: a file's validation split, one part for the search, one held out to judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onnx_jumprelu.arrays import Floats, Labels
+from onnx_jumprelu.data.reading import Data, load_data, load_inputs
+
+SEARCH_SHARE = 0.5
+OF_ITS_OWN = ("x_val", "y_val")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the validation examples.
+
+    Attributes:
+        where: Their positions among all, of shape (N,).
+        x: Inputs in data space, of shape (N, ...).
+        labels: Their classes, of shape (N,).
+    """
+
+    where: Labels
+    x: Floats
+    labels: Labels
+
+
+def load_validation(path: str | Path) -> Data:
+    """The arrays `x_val` and `y_val` of an `.npz` file that has both, else `x` and `y`.
+
+    A file with a validation split of its own has its test split in `x` and `y`, which tuning must not see.
+
+    Raises:
+        DataError: see `load_data`.
+    """
+    if load_inputs(path, OF_ITS_OWN) is None:
+        return load_data(path)
+    return load_data(path, x_key=OF_ITS_OWN[0], y_key=OF_ITS_OWN[1])
+
+
+def split(x: Floats, labels: Labels, seed: int) -> tuple[Part, Part]:
+    """The examples for the search, and those held out, drawn at random: a file may be sorted by class."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    cut = round(SEARCH_SHARE * len(x))
+    search, held_out = (Part(where, x[where], labels[where]) for where in (order[:cut], order[cut:]))
+    return search, held_out

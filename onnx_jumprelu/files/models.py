@@ -1,0 +1,200 @@
+"""The only door to model files: load and check, save atomically, keep external weights working, hash.
+
+A file is written beside its target under another name, flushed to the disk and then moved, so that a target is either
+the old file or the whole new one. External weights are never decoded, rewritten or replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from onnx_jumprelu.errors import ModelFileError
+from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
+from onnx_jumprelu.files.external_data import checked_external_data, place_weights
+from onnx_jumprelu.files.wire import Chunks, FramingError, with_large_weights, without_large_weights
+from onnx_jumprelu.names import ExternalDataMode
+
+Stamp = tuple[int, int, int]
+LARGEST_MESSAGE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model read from a file.
+
+    Attributes:
+        path: The file.
+        model: Its content, external weights not loaded.
+        sha256: SHA-256 of the file's bytes, in hexadecimal.
+        external_data: Files that hold weights, relative to the model's folder, each once.
+        stamp: Inode, size and time of change of the file when it was read.
+        large_weights: The serialized initializers whose data `model` was spared, by name; see `wire`.
+    """
+
+    path: Path
+    model: ModelProto
+    sha256: str
+    external_data: tuple[str, ...]
+    stamp: Stamp | None = None
+    large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
+
+
+def load(path: str | Path, *, weights: bool = True) -> ModelFile:
+    """Read and check a model file.
+
+    Args:
+        path: The file.
+        weights: False leaves out the data of large initializers, which `staged` puts back: for a model that is only
+            rewritten, not run.
+
+    Raises:
+        ModelFileError: it is not there, not a whole ONNX model, or its external weights are not.
+    """
+    path = Path(path)
+    content, stamp = _read(path)
+    model = ModelProto()
+    parsed, large = (bytes(content), {}) if weights else _light(content)
+    try:
+        model.ParseFromString(parsed)
+    except DecodeError as error:
+        raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
+    if not model.HasField("graph") or not model.ir_version or not model.opset_import:
+        raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ModelFile(path, model, sha256, checked_external_data(path, model), stamp, large)
+
+
+def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
+    try:
+        return without_large_weights(content)
+    except FramingError:
+        return bytes(content), {}  # protobuf is the judge of what is unusual
+
+
+def _read(path: Path) -> tuple[memoryview, Stamp]:
+    try:
+        if path.is_dir():
+            raise ModelFileError(f"{path}: is a directory; give an .onnx file")
+        stamp = _stamp(path)
+        if path.stat().st_size > LARGEST_MESSAGE:
+            raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
+        content = _mapped(path)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise ModelFileError(f"{path}: is empty")
+    return content, stamp
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _mapped(path: Path) -> memoryview:
+    """A file's bytes, mapped into memory where that can be: reading them would take as long as hashing them."""
+    with path.open("rb") as file:
+        if os.name == "nt" or not path.is_file() or not path.stat().st_size:
+            return memoryview(file.read())  # Windows replaces no mapped file; pipes and empty files cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def check_target(target: Path, source: ModelFile, *, in_place: bool = False) -> None:
+    """Refuse, before any work, a target that must not or cannot be written.
+
+    Raises:
+        ModelFileError: the target is the input (unless `in_place`), one of its weights files, a directory or a device,
+            or its folder does not exist.
+    """
+    with os_errors(target):
+        if target.is_dir():
+            raise ModelFileError(f"{target}: is a directory; give a file name")
+        if not target.parent.is_dir():
+            raise ModelFileError(f"{target}: cannot be written, the folder {target.parent} does not exist")
+        if target.exists() and not target.is_file():
+            raise ModelFileError(f"{target}: is not a regular file; give another output")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise ModelFileError(f"{target}: is write-protected; give another output")
+        if not in_place and same(target, source.path):
+            raise ModelFileError(f"{target}: is the input; give another output, or --in-place to replace it")
+        for location in source.external_data:
+            if same(target, source.path.parent / location) or same(target, target.parent / location):
+                raise ModelFileError(f"{target}: is the name of the weights of {source.path}; give another output")
+
+
+@contextlib.contextmanager
+def staged(
+    model: ModelProto,
+    target: str | Path,
+    source: ModelFile,
+    *,
+    mode: ExternalDataMode = "copy",
+    keep_weights: bool = False,
+) -> Iterator[Path]:
+    """Write a model beside its target, and move it there when the block ends without an exception.
+
+    A target that is a link becomes a file; what it pointed to stays as it was.
+
+    Args:
+        model: What to write.
+        target: Where it is to stand.
+        source: The file that the model came from, for its large and its external weights.
+        mode: How weights get into another folder: `copy`, or `link` for a hard link (which onnxruntime loads, while
+            onnx's own loader refuses weights files that have several).
+        keep_weights: Leave the weights there after a failure: other models may use them by then.
+
+    Yields:
+        The staged file, complete and with its weights in reach, so that it can be tried before it counts.
+
+    Raises:
+        ModelFileError: something cannot be written; the target is as it was.
+    """
+    target = Path(target)
+    placed: list[Path] = []
+    try:
+        with replacing(target) as staging:
+            with os_errors(target):
+                for location in source.external_data:
+                    place_weights(source.path.parent / location, target.parent / location, mode, placed)
+                like = target if target.exists() else source.path
+                write_flushed(staging, _content(model, target, source), stat.S_IMODE(like.stat().st_mode))
+                if target.exists():
+                    shutil.copymode(target, staging)
+            yield staging
+            _check_unchanged(source)
+    except BaseException:
+        if not keep_weights:
+            for weights in placed:
+                weights.unlink(missing_ok=True)
+        raise
+
+
+def _check_unchanged(source: ModelFile) -> None:
+    """Large weights are read from the input only when the output is written."""
+    with os_errors(source.path, "read"):
+        if source.stamp is not None and _stamp(source.path) != source.stamp:
+            raise ModelFileError(f"{source.path}: was changed by another program meanwhile; nothing was written")
+
+
+def _content(model: ModelProto, target: Path, source: ModelFile) -> Chunks:
+    """What to write for a model, in pieces."""
+    try:
+        chunks = with_large_weights(model.SerializeToString(), source.large_weights)
+    except FramingError as error:
+        raise ModelFileError(f"{source.path}: its weights cannot be put back ({error}); nothing was written") from error
+    if sum(len(chunk) for chunk in chunks) > LARGEST_MESSAGE:
+        raise ModelFileError(
+            f"{target}: would be larger than 2 GiB, which nothing reads; save the model with external data"
+        )
+    return chunks

@@ -1,0 +1,189 @@
+"""A classifier in, out comes one model that computes logits, loss and input gradient in a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableSequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from onnx_jumprelu.activation.derivatives import SURROGATES
+from onnx_jumprelu.errors import GradientError, OptionError
+from onnx_jumprelu.gradient.core.backward import pull_back, reached_from
+from onnx_jumprelu.gradient.core.endpoints import Endpoints, find_endpoints
+from onnx_jumprelu.gradient.core.losses import LOSSES, Loss, Scores
+from onnx_jumprelu.gradient.core.registry import label
+from onnx_jumprelu.gradient.core.values import Emitter, Value
+from onnx_jumprelu.gradient.prepare.control_flow import names_read
+from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.graphs.builder import FreshNames
+from onnx_jumprelu.graphs.scopes import main_opset, required_inputs, walk_scopes
+from onnx_jumprelu.graphs.tensor_types import TensorType, dtype_name, infer_types
+
+Message = TypeVar("Message")
+
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+def build_gradient_model(
+    model: ModelProto,
+    loss: str = "ce",
+    surrogate: str = "exact",
+    *,
+    input_name: str | None = None,
+    output_name: str | None = None,
+) -> ModelProto:
+    """Build the model that computes forward pass, loss and the loss's gradient with respect to the input.
+
+    It needs nothing but the standard domain. A trailing Softmax is left out: the loss is computed from the logits.
+
+    Args:
+        model: A classifier with one float32 (or float64) input of shape (N, ...) and logits of shape (N, classes).
+        loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`, see `LOSSES`.
+        surrogate: The derivative at JumpReLU sites, `exact`, `relu` or `smooth`, see `SURROGATES`.
+        input_name: Which input, where it has several.
+        output_name: Which output, where it has several; the first one by default.
+
+    Returns:
+        A model whose inputs are the classifier's input, `labels` (int64, shape (N,)) and, for a targeted loss,
+        `targets` (likewise), and whose outputs are, in this order, the logits (N, classes), `loss` (N,), and `gradient`
+        of the input's shape. Losses of different examples do not mix. A name that the model has already gets a number.
+
+    Raises:
+        GradientError: the model is no such classifier, or a node has no derivative.
+        OptionError: there is no such loss or surrogate.
+    """
+    chosen = _chosen(loss, surrogate)
+    whole = prepared(model)
+    ends = find_endpoints(whole, input_name, output_name)
+    if ends.n_classes < chosen.n_classes:
+        raise GradientError(f"loss {loss} needs at least {chosen.n_classes} classes; the model has {ends.n_classes}")
+    forward = _with_loss(whole, ends, chosen)
+    types = infer_types(whole)["main"]
+    _refuse_halves(whole, ends, types)
+    scope = next(iter(walk_scopes(whole)))
+    to = forward.to
+    seed = to.full(forward.loss.shape(), 1.0, forward.loss.elem_type)
+    x = Value(ends.input, ends.elem_type, to)
+    gradient = pull_back(scope, types, {forward.loss.name: seed}, ends.input, surrogate, to)
+    to.base = "grad"
+    if gradient is None:
+        gradient = to.full(x.shape(), 0.0, ends.elem_type)
+    whole.graph.node.extend(to.builder.take())
+    _rename(whole, gradient.name, forward.gradient)
+    whole.graph.output.append(helper.make_tensor_value_info(forward.gradient, ends.elem_type, list(ends.shape)))
+    _prune(whole)
+    return whole
+
+
+def build_logits_model(
+    model: ModelProto, *, input_name: str | None = None, output_name: str | None = None
+) -> ModelProto:
+    """The model up to its logits, of shape (N, classes), as its only output: the forward pass of a gradient model."""
+    whole = prepared(model)
+    ends = find_endpoints(whole, input_name, output_name)
+    _end_at(whole, _logits(whole, ends, FreshNames(whole)), ends)
+    _prune(whole)
+    return whole
+
+
+def _logits(whole: ModelProto, ends: Endpoints, names: Callable[[str], str]) -> str:
+    """Name of the logits in the shape (N, classes)."""
+    if not ends.trailing:
+        return ends.logits
+    flat = names(f"{ends.logits}/flat")
+    whole.graph.node.append(helper.make_node("Flatten", [ends.logits], [flat], name=names(f"{flat}/Flatten"), axis=1))
+    return flat
+
+
+def _end_at(whole: ModelProto, logits: str, ends: Endpoints) -> None:
+    """Make the logits the only output."""
+    del whole.graph.output[:]
+    whole.graph.output.append(helper.make_tensor_value_info(logits, ends.elem_type, [ends.batch, ends.n_classes]))
+
+
+def _chosen(loss: str, surrogate: str) -> Loss:
+    for name, table, what in ((loss, LOSSES, "loss"), (surrogate, SURROGATES, "surrogate")):
+        if name not in table:
+            raise OptionError(f"{what} '{name}' is unknown; choose {', '.join(table)}")
+    return LOSSES[loss]
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """The forward pass with its loss: where new nodes go, the loss, and the name kept for the gradient."""
+
+    to: Emitter
+    loss: Value
+    gradient: str
+
+
+def _with_loss(whole: ModelProto, ends: Endpoints, loss: Loss) -> _Forward:
+    """Append the nodes of a loss to a model, whose outputs become the logits and the loss."""
+    opset = main_opset(whole)
+    if opset is None:
+        raise GradientError("the model imports no version of the standard operators")
+    names = FreshNames(whole)
+    to = Emitter(names, opset)
+    to.base = "loss"
+    labels = Value(names("labels"), TensorProto.INT64, to)
+    targets = Value(names("targets"), TensorProto.INT64, to) if loss.targeted else None
+    logits = Value(_logits(whole, ends, names), ends.elem_type, to)
+    value = loss.write(Scores(logits, ends.n_classes, labels, targets))
+    loss_name, gradient_name = names("loss"), names("gradient")
+    whole.graph.node.extend(to.builder.take())
+    _rename(whole, value.name, loss_name)
+    for given in (labels, targets):
+        if given is not None:
+            whole.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.INT64, [ends.batch]))
+    _end_at(whole, logits.name, ends)
+    whole.graph.output.append(helper.make_tensor_value_info(loss_name, ends.elem_type, [ends.batch]))
+    return _Forward(to, Value(loss_name, ends.elem_type, to), gradient_name)
+
+
+def _refuse_halves(whole: ModelProto, ends: Endpoints, types: Mapping[str, TensorType]) -> None:
+    """Gradients of 16 bits would overflow or vanish: refuse a model that computes in them."""
+    active = reached_from(ends.input, whole.graph.node, types)
+    for node in whole.graph.node:
+        for name in active.intersection(node.output):
+            elem_type = types.get(name, TensorType()).elem_type
+            if elem_type in HALVES:
+                raise GradientError(
+                    f"{label(node)}: computes in {dtype_name(elem_type)}; gradients need float32: "
+                    "convert the model to float32"
+                )
+
+
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    """Give a tensor of the main graph another name."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _prune(model: ModelProto) -> None:
+    """Drop the nodes and initializers on which no output depends, and what is known of tensors that are gone."""
+    graph, needed = model.graph, {value.name for value in model.graph.output}
+    required = {value.name for value in required_inputs(model)}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(names_read(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    made = {name for node in kept for name in node.output}
+    _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    _keep(graph.sparse_initializer, [sparse for sparse in graph.sparse_initializer if sparse.values.name in needed])
+    _keep(graph.input, [value for value in graph.input if value.name in needed | required])
+    _keep(graph.value_info, [value for value in graph.value_info if value.name in made])
+
+
+def _keep(field: MutableSequence[Message], items: list[Message]) -> None:
+    """Leave only some entries of a repeated field."""
+    if len(items) < len(field):
+        del field[:]
+        field.extend(items)

@@ -1,0 +1,1 @@
+"""What happens to a model before its gradient is built."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: scopes, constants, fresh names, new nodes, element types and shapes."""

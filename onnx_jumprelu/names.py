@@ -1,0 +1,15 @@
+"""Names that the library and the command line share. This module imports nothing heavy, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+NormName = Literal["Linf", "L2"]
+SurrogateName = Literal["exact", "relu", "smooth"]
+LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
+ExternalDataMode = Literal["copy", "link"]
+ProtocolName = Literal["standard", "paper"]
+ModelName = Literal["original", "patched"]
+# How much an attack knows: exact gradients, gradients that see past a jump, or none; `gray-box` examples were made on
+# the original and replayed on the patched model, `transfer` ones the other way round.
+Kind = Literal["white-box", "adaptive", "black-box", "gray-box", "transfer"]

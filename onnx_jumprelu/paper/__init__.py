@@ -1,0 +1,1 @@
+"""The protocol of JumpReLU's authors (arXiv:1904.03750)."""

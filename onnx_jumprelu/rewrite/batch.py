@@ -1,0 +1,291 @@
+"""Patching and reverting files, one or many."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
+from onnx_jumprelu.files.models import ModelFile, check_target, load, staged
+from onnx_jumprelu.names import ExternalDataMode
+from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
+from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
+from onnx_jumprelu.rewrite.recognisers import names_read
+from onnx_jumprelu.rewrite.record import is_patched, read_provenance
+from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
+from onnx_jumprelu.rewrite.site import ActivationSite
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from onnx_jumprelu.rewrite.options import PatchKeywords
+
+# Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
+Check = Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True)
+class PatchedFile(PatchSummary):
+    """What became of one input file.
+
+    Attributes:
+        input: The file that was read.
+        output: The file that was written; None where nothing was.
+        error: Why nothing was written, in one line; None where all is well.
+    """
+
+    input: Path
+    output: Path | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RevertedFile:
+    """What became of one patched file.
+
+    Attributes:
+        input: The file that was read.
+        output: The file that was written.
+        identical: Whether the output has the very bytes of the file that was patched (by SHA-256).
+    """
+
+    input: Path
+    output: Path
+    identical: bool
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to write.
+
+    Attributes:
+        in_place: Replace the input.
+        external_data: How external weights get to an output in another folder: `copy` or `link` (a hard link).
+        dry_run: Do everything but write.
+        make_folder: Make the output's folder where it is missing.
+        check: Called with the input and the finished file before that takes its place; an exception stops it.
+    """
+
+    in_place: bool = False
+    external_data: ExternalDataMode = "copy"
+    dry_run: bool = False
+    make_folder: bool = False
+    check: Check | None = None
+
+    def __post_init__(self) -> None:
+        """Raises OptionError for a way to carry external weights along that there is not."""
+        if self.external_data not in get_args(ExternalDataMode):
+            raise OptionError(f"external_data is {' or '.join(get_args(ExternalDataMode))}, not '{self.external_data}'")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One file to patch, complete with its options, so that any process can do it."""
+
+    source: Path
+    target: Path
+    options: PatchOptions
+    files: FileOptions
+    batch: bool = False
+
+
+def find_in_file(path: Path) -> list[ActivationSite]:
+    """`find_activations` on a model file; what goes wrong names the file."""
+    file = _load(path)
+    with _naming(path):
+        return find_activations(file.model)
+
+
+def patch_file(
+    source: str | Path,
+    output: str | Path | None = None,
+    jump: float | None = None,
+    *,
+    files: FileOptions | None = None,
+    **options: Unpack[PatchKeywords],
+) -> PatchedFile:
+    """Patch one file; the output is written whole or not at all.
+
+    Args:
+        source: The model.
+        output: Where to write; `MODEL.jumprelu.onnx` beside the input by default.
+        jump: One jump for all sites, in units of the pre-activations, at least 0.
+        files: How to write.
+        **options: See `PatchOptions`.
+
+    Raises:
+        ModelFileError: the input cannot be used or the output cannot be written; the message names the file.
+        OptionError, PatchError, ProvenanceError: as `patch_model`, the message naming the file.
+    """
+    files = files or FileOptions()
+    source = Path(source)
+    if files.in_place and output is not None:
+        raise OptionError("in_place replaces the input; leave out the output")
+    target = source if files.in_place else Path(output or default_output(source))
+    return _patch(_Job(source, target, PatchOptions(jump=jump, **options), files))
+
+
+def _patch(job: _Job) -> PatchedFile:
+    original = _load(job.source)
+    with _naming(job.source):
+        start = revert_model(original.model) if is_patched(original.model) else original.model
+        before = start.SerializeToString()
+        summary = patch_in_place(original.model, job.options, original.sha256)
+        if revert_model(original.model).SerializeToString() != before:
+            raise PatchError("cannot be patched in a way that can be undone; please report this model")
+    if not job.files.dry_run:
+        if job.files.make_folder:
+            make_folder(job.target.parent)
+        check_target(job.target, original, in_place=job.files.in_place)
+        # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
+        with staged(
+            original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
+        ) as finished:
+            if job.files.check is not None:
+                job.files.check(job.source, finished)
+    output = None if job.files.dry_run else job.target
+    return PatchedFile(**vars(summary), input=job.source, output=output)
+
+
+def _load(path: Path) -> ModelFile:
+    """A model without its large weights, unless a recogniser has to look at one."""
+    file = load(path, weights=False)
+    with _naming(path):
+        read = {name.encode() for name in names_read(file.model)}
+    return load(path) if read & file.large_weights.keys() else file
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what went wrong with its model."""
+    try:
+        yield
+    except JumpReLUError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A model that breaks ONNX's own rules can break them anywhere.
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path}: is not a valid ONNX model ({type(error).__name__}: {reason})") from error
+
+
+def patch_files(
+    sources: Iterable[str | Path],
+    out_dir: str | Path | None = None,
+    jump: float | None = None,
+    *,
+    executor: Executor | None = None,
+    files: FileOptions | None = None,
+    on_done: Callable[[PatchedFile], None] | None = None,
+    **options: Unpack[PatchKeywords],
+) -> list[PatchedFile]:
+    """Patch many files; one that cannot be patched fails alone and says why in its result.
+
+    Args:
+        sources: The models.
+        out_dir: Folder for the outputs, made where it is missing; models keep the folders that they have below their
+            common one. Beside each input by default.
+        jump: One jump for all sites, in units of the pre-activations, at least 0.
+        executor: Any `concurrent.futures` executor; without one the files are patched one after the other.
+        files: How to write.
+        on_done: Called with each result as it comes, in the calling thread.
+        **options: See `PatchOptions`.
+
+    Returns:
+        One result per source, in the order of the sources.
+
+    Raises:
+        OptionError: options out of range, or two sources that would be written to the same output.
+    """
+    if isinstance(sources, (str, Path)):
+        raise OptionError("patch_files takes a list of files; patch_file takes one")
+    files = files or FileOptions()
+    if files.in_place and out_dir is not None:
+        raise OptionError("in_place replaces the inputs; leave out the output folder")
+    if out_dir is not None:
+        files = replace(files, make_folder=True)
+    chosen = PatchOptions(jump=jump, **options)
+    paths = [Path(source) for source in sources]
+    targets = paths if files.in_place else default_outputs(paths, None if out_dir is None else Path(out_dir))
+    jobs = [_Job(path, target, chosen, files, batch=True) for path, target in zip(paths, targets, strict=True)]
+    _check_distinct(jobs)
+    if out_dir is not None and not files.dry_run:
+        make_folder(Path(out_dir))
+    results: dict[int, PatchedFile] = {}
+    for index, result in _run(jobs, executor):
+        results[index] = result
+        if on_done is not None:
+            on_done(result)
+    return [results[index] for index in range(len(jobs))]
+
+
+def _check_distinct(jobs: list[_Job]) -> None:
+    sources: dict[Path, Path] = {}
+    for job in jobs:
+        other = sources.setdefault(job.target.resolve(), job.source)
+        if other is not job.source:
+            raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them apart")
+
+
+def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, PatchedFile]]:
+    """Results as they come, each with its job's index."""
+    if executor is None:
+        for index, job in enumerate(jobs):
+            yield index, _attempt(job)
+        return
+    futures: dict[Future[PatchedFile], int] = {executor.submit(_attempt, job): index for index, job in enumerate(jobs)}
+    try:
+        for future in as_completed(futures):
+            index = futures[future]
+            error = future.exception()  # the executor's own: a worker died
+            yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
+    finally:
+        for future in futures:
+            future.cancel()  # after Ctrl-C, what has not begun does not begin
+
+
+def _attempt(job: _Job) -> PatchedFile:
+    try:
+        return _patch(job)
+    except JumpReLUError as error:
+        return _failed(job, str(error))
+    except Exception as error:  # noqa: BLE001 - one bad model must not stop the others
+        return _failed(job, f"{job.source}: unexpected {type(error).__name__}: {error}")
+
+
+def _failed(job: _Job, error: str) -> PatchedFile:
+    return PatchedFile("", (), (), repatched=False, input=job.source, output=None, error=" ".join(error.split()))
+
+
+def revert_file(
+    source: str | Path, output: str | Path | None = None, *, files: FileOptions | None = None
+) -> RevertedFile:
+    """Write the original of a patched file; whole or not at all.
+
+    Args:
+        source: The patched model.
+        output: Where to write; `MODEL.reverted.onnx` beside the input by default.
+        files: How to write.
+
+    Raises:
+        ModelFileError: the input cannot be used or the output cannot be written.
+        ProvenanceError: the model carries no record of a patch, or its sites were changed since.
+    """
+    files = files or FileOptions()
+    source = Path(source)
+    if files.in_place and output is not None:
+        raise OptionError("in_place replaces the input; leave out the output")
+    target = source if files.in_place else Path(output or default_reverted(source))
+    patched = _load(source)
+    check_target(target, patched, in_place=files.in_place)
+    with _naming(source):
+        recorded = read_provenance(patched.model).input_sha256
+        revert_in_place(patched.model)
+    with staged(patched.model, target, patched, mode=files.external_data) as finished:
+        identical = hashlib.sha256(finished.read_bytes()).hexdigest() == recorded
+    return RevertedFile(source, target, identical)

@@ -1,0 +1,169 @@
+"""What was done to a model, in its `metadata_props`: enough to read, to repeat and to revert."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import ModelProto
+
+from onnx_jumprelu.activation.parameters import Jump, checked_jump
+from onnx_jumprelu.errors import ProvenanceError
+
+PREFIX = "onnx_jumprelu."
+
+
+@dataclass(frozen=True)
+class PatchedSite:
+    """One rewritten activation.
+
+    Attributes:
+        name: The site's name.
+        scope: The site's scope.
+        tensor: Name of the activation's output.
+        jump: The jump that was asked for, one or one per channel; the graph holds it rounded to the element type.
+        lowering: How it was lowered.
+        jump_input: The graph input that overrides the jump, None where the jump is fixed.
+        added: Outputs of the nodes that the rewrite put before the site's own.
+        original: The original node, serialized.
+    """
+
+    name: str
+    scope: str
+    tensor: str
+    jump: Jump
+    lowering: str
+    jump_input: str | None
+    added: tuple[str, ...]
+    original: bytes
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The record of one patch.
+
+    Attributes:
+        version: Version of this tool.
+        lowering: The lowerings in use, joined by commas.
+        keep_nan: Whether NaN stays NaN.
+        input_sha256: SHA-256 of the original file, or of the original message's serialization.
+        sites: The rewritten activations, in the order of the file.
+        shared: Outputs of the nodes that several sites of a scope use, by the scope's path.
+        jump_input: `one` graph input for all jumps, `each` site its own, or `` for none.
+        jump_inputs: Graph inputs (with default values) that hold jumps.
+        functions: Names of the model-local functions that the rewrite added.
+        imports: Scopes whose opset imports the rewrite extended: `main` or a function's path.
+    """
+
+    version: str
+    lowering: str
+    keep_nan: bool
+    input_sha256: str
+    sites: tuple[PatchedSite, ...]
+    shared: dict[str, tuple[str, ...]]
+    jump_input: str
+    jump_inputs: tuple[str, ...]
+    functions: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+def is_patched(model: ModelProto) -> bool:
+    """Whether a model carries the record of a patch."""
+    return any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
+
+
+def write_provenance(model: ModelProto, record: Provenance) -> None:
+    """Append the record to a model that carries none."""
+    jumps = {site.name: site.jump for site in record.sites}
+    undo = {
+        "sites": [
+            {
+                "name": site.name,
+                "scope": site.scope,
+                "tensor": site.tensor,
+                "lowering": site.lowering,
+                "jump_input": site.jump_input,
+                "added": site.added,
+                "original": base64.b64encode(site.original).decode("ascii"),
+            }
+            for site in record.sites
+        ],
+        "shared": record.shared,
+        "jump_input": record.jump_input,
+        "jump_inputs": record.jump_inputs,
+        "functions": record.functions,
+        "imports": record.imports,
+    }
+    entries = {
+        "version": record.version,
+        "lowering": record.lowering,
+        "keep_nan": "true" if record.keep_nan else "false",
+        "jumps": _dumps(jumps),
+        "input_sha256": record.input_sha256,
+        "revert": _dumps(undo),
+    }
+    for key, value in entries.items():
+        model.metadata_props.add(key=PREFIX + key, value=value)
+
+
+def _dumps(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_provenance(model: ModelProto) -> Provenance:
+    """The record of a patched model.
+
+    Raises:
+        ProvenanceError: the model carries no record, or one that cannot be read.
+    """
+    entries = {
+        entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props if entry.key.startswith(PREFIX)
+    }
+    if not entries:
+        raise ProvenanceError("the model carries no record of a patch (metadata_props onnx_jumprelu.*)")
+    try:
+        return _parse(entries)
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise ProvenanceError(
+            f"the record of the patch is damaged ({error!r}); start again from the original file"
+        ) from error
+
+
+def _parse(entries: dict[str, str]) -> Provenance:
+    jumps: dict[str, Any] = json.loads(entries["jumps"])
+    undo: dict[str, Any] = json.loads(entries["revert"])
+    sites = tuple(
+        PatchedSite(
+            name=site["name"],
+            scope=site["scope"],
+            tensor=site["tensor"],
+            jump=checked_jump(jumps[site["name"]], "a jump"),
+            lowering=site["lowering"],
+            jump_input=site["jump_input"],
+            added=tuple(site["added"]),
+            original=base64.b64decode(site["original"], validate=True),
+        )
+        for site in undo["sites"]
+    )
+    return Provenance(
+        version=entries["version"],
+        lowering=entries["lowering"],
+        keep_nan=entries["keep_nan"] == "true",
+        input_sha256=entries["input_sha256"],
+        sites=sites,
+        shared={scope: tuple(names) for scope, names in undo["shared"].items()},
+        jump_input=undo["jump_input"],
+        jump_inputs=tuple(undo["jump_inputs"]),
+        functions=tuple(undo["functions"]),
+        imports=tuple(undo["imports"]),
+    )
+
+
+def drop_provenance(model: ModelProto) -> None:
+    """Remove the record; other metadata stay as they are."""
+    for index in reversed(range(len(model.metadata_props))):
+        if model.metadata_props[index].key.startswith(PREFIX):
+            del model.metadata_props[index]

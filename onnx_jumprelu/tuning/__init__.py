@@ -1,0 +1,1 @@
+"""Picking jumps on validation data."""

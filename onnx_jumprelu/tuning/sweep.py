@@ -1,0 +1,129 @@
+"""One model at many jumps: patched once, with each jump as an overridable input, and run in the same sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+from onnx.external_data_helper import load_external_data_for_model
+
+from onnx_jumprelu.activation.derivatives import SURROGATES
+from onnx_jumprelu.activation.parameters import Jump, shaped
+from onnx_jumprelu.arrays import Bools, Floats, Labels
+from onnx_jumprelu.attacks.base import is_wrong
+from onnx_jumprelu.classifier.classifier import OnnxClassifier
+from onnx_jumprelu.classifier.target import Target
+from onnx_jumprelu.errors import JumpReLUError, PatchError
+from onnx_jumprelu.files.models import load
+from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
+from onnx_jumprelu.rewrite.patch import find_activations, patch_model
+from onnx_jumprelu.rewrite.plan import SkippedSite
+from onnx_jumprelu.rewrite.recipe import Recipe
+from onnx_jumprelu.rewrite.record import is_patched
+from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.tuning.preactivations import PreActivations, measure, observable
+
+Jumps = tuple[Jump, ...]  # of each site, in the order of the graph; 0 where it has none, never a list of zeros
+
+
+class Sweep:
+    """A model whose jumps can be set at every call.
+
+    Attributes:
+        sites: Names of the sites that have a jump, from the input side on.
+        skipped: The sites that stay as they are, and why.
+    """
+
+    def __init__(self, target: Target, *, per_channel: bool = False) -> None:
+        """Open a model that is not patched yet; `per_channel` makes room for a jump in each channel.
+
+        Raises:
+            PatchError: it is patched already, or none of its sites can be given a jump from outside.
+            GradientError, ModelFileError, DataError, OptionError, RunError: see `OnnxClassifier`.
+        """
+        self._target = target
+        self._original = _whole(target.model)
+        with _naming(target.model):
+            found = find_activations(self._original)
+            if not found:
+                raise PatchError("has no activation that JumpReLU could replace; there is nothing to tune")
+            names = [site.name for site in found if observable(site) is None]
+            if not names:
+                raise PatchError(f"none of its activations can be tuned; '{found[0].name}': {observable(found[0])}")
+            zeros = {site.name: (0.0,) * site.n_channels for site in found if site.n_channels}
+            recipe = Recipe(0.0, zeros if per_channel else {})
+            result = patch_model(self._original, recipe=recipe, include=names, jump_input=True)
+        reasons = {site.name: observable(site) for site in found}
+        self.skipped = tuple(SkippedSite(site.name, reasons[site.name] or site.reason) for site in result.skipped)
+        self.sites = tuple(site.name for site in result.sites)
+        by_name: dict[str, ActivationSite] = {site.name: site for site in found}
+        self._found = [by_name[name] for name in self.sites]
+        self._inputs = [(str(site.jump_input), np.shape(site.jump)) for site in result.sites]
+        self._per_channel = per_channel
+        with _naming(target.model):
+            self._classifier = OnnxClassifier(
+                result.model,
+                bounds=target.bounds,
+                mean=target.mean,
+                std=target.std,
+                input_name=target.input_name,
+                output_name=target.output_name,
+                providers=target.providers,
+                threads=target.threads,
+            )
+        # Both derivatives keep their sessions for the whole sweep.
+        self._with = {name: self._classifier.with_surrogate(name) for name in SURROGATES}
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._classifier.n_classes
+
+    @property
+    def zero(self) -> Jumps:
+        """Jump 0 everywhere: the original."""
+        return (0.0,) * len(self.sites)
+
+    def at(self, jumps: Jumps, surrogate: str = "exact") -> OnnxClassifier:
+        """The classifier with these jumps, in the same sessions."""
+        values = {}
+        for (name, shape), site, jump in zip(self._inputs, self._found, jumps, strict=True):
+            # A single jump stands for all channels where the graph has room for one in each.
+            full = tuple(np.broadcast_to(jump, shape).tolist()) if shape else jump
+            values[name] = shaped(full, site.rank)
+        return self._with[surrogate].with_inputs(**values)
+
+    def correct(self, jumps: Jumps, x: Floats, labels: Labels) -> Bools:
+        """Whether the model with these jumps is right, of shape (N,)."""
+        return ~is_wrong(self.at(jumps).logits(x), labels)
+
+    def preactivations(self, x: Floats, rng: np.random.Generator) -> list[PreActivations]:
+        """The positive pre-activations of each site in the original model, for inputs (N, ...) in data space."""
+        with _naming(self._target.model):
+            return measure(self._original, self._found, x, self._target, rng=rng, per_channel=self._per_channel)
+
+
+def _whole(path: Path) -> ModelProto:
+    """A model with its weights in memory, at an IR version that has overridable inputs. Raises PatchError."""
+    file = load(path)
+    if is_patched(file.model):
+        raise PatchError(f"{path}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
+    model = copy.deepcopy(file.model)
+    if file.external_data:
+        load_external_data_for_model(model, str(path.resolve().parent))
+    # Only here, in memory: a newer IR version changes no node's meaning, and nothing of this model is written.
+    model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
+    return model
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what went wrong with its model."""
+    try:
+        yield
+    except JumpReLUError as error:
+        raise type(error)(f"{path}: {error}") from error

@@ -1,0 +1,41 @@
+"""How much longer the patched model takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.classifier.classifier import OnnxClassifier
+
+FEWEST_ROUNDS, MOST_ROUNDS = 21, 400
+WARM_UP = 3
+SECONDS = 2.0  # a small model takes microseconds, and a machine has its moods
+
+
+def latency_ratio(original: OnnxClassifier, patched: OnnxClassifier, x: Floats) -> float:
+    """Latency of the patched model over that of the original, on one batch: the median over rounds.
+
+    In a round each runs once, by turns the one and the other first. What slows the machine down for a while slows both,
+    which is why the median is taken of the ratios.
+    """
+    original.logits(x[:1])  # where the file leaves sizes open, the first run tells the batch
+    batch = x[: original.batch_size]
+    for _ in range(WARM_UP):
+        original.logits(batch)
+        patched.logits(batch)
+    ratios: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(ratios) < FEWEST_ROUNDS or (len(ratios) < MOST_ROUNDS and time.perf_counter() < end):
+        if len(ratios) % 2:
+            before, after = _seconds(original, batch), _seconds(patched, batch)
+        else:
+            after, before = _seconds(patched, batch), _seconds(original, batch)
+        ratios.append(after / before)
+    return statistics.median(ratios)
+
+
+def _seconds(classifier: OnnxClassifier, batch: Floats) -> float:
+    start = time.perf_counter()
+    classifier.logits(batch)
+    return time.perf_counter() - start
