@@ -1,35 +1,60 @@
-"""What can go wrong, as exceptions whose message is one line: the file, the node, the way out."""
+"""Every exception that a user can meet. Its message is one line: the file, the node, what is wrong, what to do."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class JumpReLUError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of all exceptions that this package raises on purpose."""
 
 
 class ModelFileError(JumpReLUError):
-    """A file that cannot be read, is not a usable ONNX model, or cannot be written."""
+    """A file cannot be read, is not a usable ONNX model, or cannot be written."""
 
 
 class DataError(JumpReLUError):
-    """Input data that do not fit the model or the documented layout."""
+    """Data do not fit the model or the documented layout."""
 
 
 class OptionError(JumpReLUError, ValueError):
-    """Options that are out of range, contradict each other, or name something that does not exist."""
+    """Options are out of range, contradict each other, or name something that does not exist."""
 
 
 class PatchError(JumpReLUError):
-    """A model in which nothing can be patched."""
+    """A model has nothing that can be patched, or must not be patched."""
 
 
 class ProvenanceError(JumpReLUError):
-    """The record of an earlier patch is absent, damaged, or no longer fits the graph."""
+    """The record of an earlier patch is missing, damaged, or no longer fits the graph."""
 
 
 class VerificationError(JumpReLUError):
-    """A rewrite that could not be proved right."""
+    """A rewrite could not be proved right."""
+
+
+class RunError(JumpReLUError):
+    """onnxruntime cannot load or run a model."""
 
 
 class GradientError(JumpReLUError):
-    """A model whose gradient cannot be built: an operator without a rule, a shape that must be known."""
+    """The gradient of a model cannot be built: an operator has no rule, or a shape is not known."""
+
+
+@contextlib.contextmanager
+def naming(name: str | Path | None, *error_types: type[JumpReLUError]) -> Iterator[None]:
+    """Put the name of a file before the message of an error that the block raises, unless it is there already.
+
+    Args:
+        name: The file, or another name for what was read; None leaves messages as they are.
+        error_types: The errors to name; by default all of this package.
+    """
+    caught = error_types or (JumpReLUError,)
+    try:
+        yield
+    except caught as error:
+        if name is None or str(error).startswith(f"{name}: "):
+            raise
+        raise type(error)(f"{name}: {error}") from error

@@ -11,15 +11,11 @@ import numpy as np
 from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.errors import JumpReLUError
+from onnx_jumprelu.errors import RunError
 
 QUIET = 4  # onnxruntime's severity "fatal": what matters comes back as an exception
 CPU = ("CPUExecutionProvider",)
 Feeds = Mapping[str, Array]
-
-
-class RunError(JumpReLUError):
-    """A model that cannot be loaded or run."""
 
 
 class Runner(Protocol):

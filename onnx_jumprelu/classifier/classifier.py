@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.activation.finder import find_jumprelus
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.classifier.normalization import in_data_space, statistics
-from onnx_jumprelu.errors import DataError, GradientError, OptionError
-from onnx_jumprelu.files.models import load
+from onnx_jumprelu.errors import DataError, GradientError, OptionError, RunError, naming
+from onnx_jumprelu.files.hashes import content_sha256
+from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.core.endpoints import find_endpoints
 from onnx_jumprelu.gradient.core.losses import LOSSES
@@ -24,7 +24,7 @@ from onnx_jumprelu.gradient.prepare.prepare import prepared
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import infer_types
-from onnx_jumprelu.runtime import CPU, OrtRunner, RunError, available_providers
+from onnx_jumprelu.runtime import CPU, OrtRunner, available_providers
 
 LOGITS = ""  # stands where a loss's name would
 MEMORY = 1 << 30  # bytes that the activations of one run may take
@@ -41,6 +41,7 @@ class OnnxClassifier:
         n_classes: Number of classes.
         input_shape: Shape of one example, without the batch; None for a size that the file leaves open.
         batch_size: How many examples are run at once; None until the first run, where the file leaves sizes open.
+        sha256: Hash of the model that was opened, external weights included.
         n_jumprelus: How many JumpReLUs it has, outside of branches that only the run chooses.
         stripped: Nodes behind the logits that are left out, such as a trailing Softmax.
     """
@@ -81,10 +82,11 @@ class OnnxClassifier:
             RunError: onnxruntime cannot load the model.
         """
         _check(bounds, surrogate, providers, threads, batch_size)
+        file = opened(model)
+        self.sha256 = content_sha256(file)
         self._path = None if isinstance(model, ModelProto) else Path(model)
-        source = model if isinstance(model, ModelProto) else load(Path(model)).model
-        with _named(self._path):
-            whole = prepared(source)
+        with naming(self._path, GradientError, RunError):
+            whole = prepared(file.model)
             ends = find_endpoints(whole, input_name, output_name)
         shape, channels = ends.shape, ends.shape[1] if len(ends.shape) > 1 else None
         self._input = ends.input
@@ -232,7 +234,7 @@ class OnnxClassifier:
     def _session(self, name: str) -> _Session:
         """The session for the logits, or for a loss; built when it is first needed."""
         if name not in self._sessions:
-            with _named(self._path):
+            with naming(self._path, GradientError, RunError):
                 self._sessions[name] = _Session(self._built(name), self._folder, self._providers, self._threads)
         return self._sessions[name]
 
@@ -266,15 +268,6 @@ class OnnxClassifier:
                 f"the model has classes 0 to {self.n_classes - 1}"
             )
         return classes.astype(np.int64)
-
-
-@contextlib.contextmanager
-def _named(path: Path | None) -> Iterator[None]:
-    """Put the file's name before what is wrong with its model."""
-    try:
-        yield
-    except (GradientError, RunError) as error:
-        raise error if path is None else type(error)(f"{path}: {error}") from error
 
 
 class _Session:

@@ -12,6 +12,13 @@ from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
 
+UINT8_MAX = 255
+
+
+def uint8_fits(bounds: tuple[float, float]) -> bool:
+    """Whether uint8 values, once they are divided by 255, are on the scale of these bounds: 0 to 255 are not."""
+    return bounds[1] <= 1
+
 
 def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | None) -> Floats:
     """`(x - mean) / std`, one value for all channels or one per channel.

@@ -1,13 +1,22 @@
-"""A model as it is attacked: its file, its normalization, its tensors' names."""
+"""A model as it is attacked: the model, its normalization, the names of its tensors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+from onnx import ModelProto
 
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
+from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.files.hashes import model_sha256
+from onnx_jumprelu.files.models import ModelFile, opened
 from onnx_jumprelu.runtime import CPU
+
+ModelLike: TypeAlias = "Target | Path | str | ModelProto"
 
 
 @dataclass(frozen=True)
@@ -15,10 +24,10 @@ class Target:
     """A model as it is attacked.
 
     Attributes:
-        model: Its file.
+        model: Its file (a `str` becomes a `Path`), or the model itself.
         bounds: Smallest and largest value of an input, in data space.
-        mean: What it wants subtracted from the data, one value or one per channel; None for 0.
-        std: What it wants the data then divided by; None for 1.
+        mean: What the model expects subtracted from the data, one value or one per channel; None for 0.
+        std: What it expects the data then divided by; None for 1.
         surrogate: The derivative at JumpReLU sites.
         input_name: Which input, where it has several.
         output_name: Which output, where it has several.
@@ -26,7 +35,7 @@ class Target:
         threads: Threads within an operator.
     """
 
-    model: Path
+    model: Path | str | ModelProto
     bounds: tuple[float, float] = (0.0, 1.0)
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
@@ -37,11 +46,51 @@ class Target:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """A file may be given by its name."""
-        object.__setattr__(self, "model", Path(self.model))
+        """Raises OptionError where `model` is neither a path nor a model."""
+        if isinstance(self.model, str | os.PathLike):
+            object.__setattr__(self, "model", Path(self.model))
+        elif not isinstance(self.model, ModelProto):
+            raise OptionError(f"a model is a path or an onnx.ModelProto, not {type(self.model).__name__}")
+
+    @property
+    def path(self) -> Path | None:
+        """The model's file, None for a model in memory."""
+        return None if isinstance(self.model, ModelProto) else Path(self.model)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds its external weights, None for a model in memory."""
+        return None if self.path is None else self.path.resolve().parent
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it: its path as it was given, or the name of its graph."""
+        if isinstance(self.model, ModelProto):
+            return f"model '{self.model.graph.name}'" if self.model.graph.name else "model"
+        return str(self.model)
+
+    def opened(self) -> ModelFile:
+        """The model as it is now, its external weights not loaded. Raises ModelFileError."""
+        return opened(self.model)
+
+    def sha256(self) -> str:
+        """Hash of the model as it is now; `OnnxClassifier.sha256` is that of the model that was opened.
+
+        Raises:
+            ModelFileError: the file cannot be read.
+        """
+        return model_sha256(self.model)
 
     def classifier(self, *, bounds: tuple[float, float] | None = None, in_data_space: bool = True) -> OnnxClassifier:
-        """The model with gradients; without its normalization where inputs come normalized. Raises what it raises."""
+        """Open the model with its gradients.
+
+        Args:
+            bounds: Other bounds than the target's.
+            in_data_space: False leaves out mean and std, for inputs that are normalized already.
+
+        Raises:
+            GradientError, ModelFileError, DataError, OptionError, RunError: see `OnnxClassifier`.
+        """
         return OnnxClassifier(
             self.model,
             bounds=self.bounds if bounds is None else bounds,
@@ -53,3 +102,8 @@ class Target:
             providers=self.providers,
             threads=self.threads,
         )
+
+
+def target_of(model: ModelLike) -> Target:
+    """A model in any form in which it may be given, as a `Target`. Raises OptionError for anything else."""
+    return model if isinstance(model, Target) else Target(model)

@@ -83,7 +83,7 @@ def run(
     shown = "" if page is None else f" --html {page} --tuning {tuning_file}"
     command = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{shown}"
     if page is not None:
-        _write_page(page, question, verdict, tuned, f"onnx-jumprelu {command}")
+        _write_page(page, question, patched, verdict, tuned, f"onnx-jumprelu {command}")
 
     color = in_color()
     option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
@@ -125,14 +125,14 @@ def _can_draw() -> bool:
     return all(importlib.util.find_spec(package) for package in ("jinja2", "matplotlib"))
 
 
-def _write_page(page: Path, question: Question, verdict: Verdict, tuned: Tuning, command: str) -> None:
+def _write_page(page: Path, question: Question, patched: Path, verdict: Verdict, tuned: Tuning, command: str) -> None:
     """The HTML report, with what tuning tried, as `command` would write it."""
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.tuning.record import recorded
     from onnx_jumprelu.verdict.gallery import examples
 
     whole = replace(verdict, about={**verdict.about, "command": command})
-    jumps = jumps_in(question.patched.model)
+    jumps = jumps_in(patched)
     write_reports(whole, html=page, examples=examples(question), tuning=recorded(tuned), jumps=jumps)
 
 

@@ -198,5 +198,5 @@ def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, 
 
     with progress("repeating the paper", len(JUMPS) * len(PAPER_ATTACKS), quiet=quiet) as step:
         rows = paper_table(original, data, seed=seed, on_done=step)
-    what = f"{original.model}, the first {len(data.x)} examples of {data.path}"
+    what = f"{original.name}, the first {len(data.x)} examples of {data.name}"
     show(paper.text(rows, what, color=in_color()), paper.content(rows), json, quiet=quiet)

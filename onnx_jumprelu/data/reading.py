@@ -1,47 +1,108 @@
-"""Reading labelled data, and bringing them into the form that a model takes."""
+"""Labelled data: from a file, or from arrays."""
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from onnx_jumprelu.arrays import Floats, Labels
+from onnx_jumprelu.arrays import Array, Floats, Labels
+from onnx_jumprelu.classifier.normalization import UINT8_MAX, uint8_fits
 from onnx_jumprelu.errors import DataError
 
-UINT8_MAX = 255
+DataLike: TypeAlias = "Data | str | Path | tuple[npt.ArrayLike, npt.ArrayLike]"
+PAIR = 2  # inputs and labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Data:
-    """Inputs in data space and their labels.
+    """Inputs in data space, and their labels.
 
     Attributes:
-        x: float32 of shape (N, ...); uint8 files are divided by 255.
-        labels: int64 of shape (N,), None where the file has none.
-        path: The file they came from.
+        x: Inputs, float32, of shape (N, ...). uint8 values have been divided by 255.
+        labels: Their classes, int64, of shape (N,); None where they are not known.
+        path: The file that they came from, None for arrays.
         scaled: Whether they were uint8 and divided by 255.
     """
 
     x: Floats
     labels: Labels | None
-    path: Path
-    scaled: bool = False
+    path: Path | None
+    scaled: bool
+
+    def __init__(
+        self,
+        x: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        path: str | Path | None = None,
+        *,
+        scaled: bool = False,
+    ) -> None:
+        """Take arrays as data.
+
+        Args:
+            x: Numbers of shape (N, ...). uint8 values are divided by 255; all others are in data space already.
+            labels: Integers of shape (N,).
+            path: The file that they came from, for messages.
+            scaled: Whether `x` was uint8 and has been divided by 255.
+
+        Raises:
+            DataError: `x` or `labels` have another shape or type.
+        """
+        name = "data" if path is None else str(path)
+        inputs = _numbers(_array(x, f"{name}: 'x'"), f"{name}: 'x'")
+        for field, value in (
+            ("x", _floats(inputs)),
+            ("labels", None if labels is None else _classes(labels, len(inputs), f"{name}: 'labels'")),
+            ("path", None if path is None else Path(path)),
+            ("scaled", scaled or inputs.dtype == np.uint8),
+        ):
+            object.__setattr__(self, field, value)
+
+    def __repr__(self) -> str:
+        labels = "None" if self.labels is None else f"{len(self.labels)} labels"
+        return f"Data({list(self.x.shape)}, {labels}, {self.name})"
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it: the file, or `data`."""
+        return "data" if self.path is None else str(self.path)
 
     def first(self, count: int | None) -> Data:
         """The first `count` examples, all of them for None."""
         return replace(self, x=self.x[:count], labels=None if self.labels is None else self.labels[:count])
 
     def required_labels(self) -> Labels:
-        """The labels. Raises DataError where the file has none."""
+        """The labels. Raises DataError where there are none."""
         if self.labels is None:
-            raise DataError(f"{self.path}: has no labels (an integer array 'y' of shape (N,))")
+            where = "pass Data(x, labels)" if self.path is None else "an integer array 'y' of shape (N,)"
+            raise DataError(f"{self.name}: has no labels ({where})")
         return self.labels
+
+
+def data_of(data: DataLike) -> Data:
+    """Labelled data in any form in which they may be given: `Data`, arrays `(x, labels)`, or an `.npz` file.
+
+    Raises:
+        DataError: the file cannot be read, the arrays have another shape or type, or it is none of these.
+    """
+    if isinstance(data, Data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return load_data(data)
+    if isinstance(data, tuple | list) and len(data) == PAIR:
+        return Data(data[0], data[1])
+    raise DataError(f"data: give a path, a pair (x, labels) or Data(x, labels), not {_described(data)}")
+
+
+def _described(value: object) -> str:
+    return f"an array of shape {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
@@ -53,22 +114,39 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
         y_key: Name of the labels, of shape (N,).
 
     Raises:
-        DataError: the file cannot be read, or its arrays do not have these shapes and types.
+        DataError: the file cannot be read, or its arrays have another shape or type.
     """
     arrays = _read(Path(path))
     if x_key not in arrays:
         raise DataError(f"{path}: has no array '{x_key}'; it has {', '.join(sorted(arrays)) or 'none'}")
-    x, labels = arrays[x_key], arrays.get(y_key)
+    x, labels = _numbers(arrays[x_key], f"{path}: '{x_key}'"), arrays.get(y_key)
+    return Data(x, None if labels is None else _classes(labels, len(x), f"{path}: '{y_key}'"), path)
+
+
+def _array(values: npt.ArrayLike, name: str) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"{name} is not an array ({' '.join(str(error).split())})") from error
+
+
+def _numbers(x: Array, name: str) -> Array:
     if x.ndim < 1 or not len(x) or x.dtype.kind not in "fiu":
-        raise DataError(f"{path}: '{x_key}' must be numbers of shape (N, ...), not {x.dtype} of shape {list(x.shape)}")
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (len(x),)):
-        raise DataError(
-            f"{path}: '{y_key}' must be integers of shape ({len(x)},), not {labels.dtype} of shape {list(labels.shape)}"
-        )
-    scale = UINT8_MAX if x.dtype == np.uint8 else 1
+        raise DataError(f"{name} must be numbers of shape (N, ...), not {x.dtype} of shape {list(x.shape)}")
+    return x
+
+
+def _classes(labels: npt.ArrayLike, count: int, name: str) -> Labels:
+    array = _array(labels, name)
+    if array.dtype.kind not in "iu" or array.shape != (count,):
+        raise DataError(f"{name} must be integers of shape ({count},), not {array.dtype} of shape {list(array.shape)}")
+    return array.astype(np.int64, copy=False)
+
+
+def _floats(x: Array) -> Floats:
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite
-        floats = x.astype(np.float32) / np.float32(scale)
-    return Data(floats, None if labels is None else labels.astype(np.int64), Path(path), scaled=x.dtype == np.uint8)
+        floats: Floats = x.astype(np.float32, copy=False)
+        return floats / np.float32(UINT8_MAX) if x.dtype == np.uint8 else floats
 
 
 def check_scale(data: Data, bounds: tuple[float, float]) -> None:
@@ -77,11 +155,10 @@ def check_scale(data: Data, bounds: tuple[float, float]) -> None:
     Raises:
         DataError: see above.
     """
-    if data.scaled and bounds[1] > 1:
+    if data.scaled and not uint8_fits(bounds):
         raise DataError(
-            f"{data.path}: uint8 pixels are divided by 255 and lie between 0 and 1, not {bounds[0]:g} and "
-            f"{bounds[1]:g}; "
-            "leave out --bounds and give eps on that scale, or store the data as float32"
+            f"{data.name}: uint8 pixels are divided by 255 and lie between 0 and 1, not {bounds[0]:g} and "
+            f"{bounds[1]:g}; leave out --bounds and give eps on that scale, or store the data as float32"
         )
 
 

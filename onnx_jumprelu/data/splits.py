@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.data.reading import Data, load_data, load_inputs
+from onnx_jumprelu.data.reading import Data, DataLike, data_of, load_data, load_inputs
 
 SEARCH_SHARE = 0.5
 OF_ITS_OWN = ("x_val", "y_val")
@@ -27,6 +28,11 @@ class Part:
     where: Labels
     x: Floats
     labels: Labels
+
+
+def validation_data_of(data: DataLike) -> Data:
+    """`data_of` for validation data: of a file, its validation split comes first. Raises DataError."""
+    return load_validation(data) if isinstance(data, str | os.PathLike) else data_of(data)
 
 
 def load_validation(path: str | Path) -> Data:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 
-from onnx_jumprelu.errors import ModelFileError
+from onnx_jumprelu.errors import ModelFileError, OptionError
 from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
 from onnx_jumprelu.files.external_data import checked_external_data, place_weights
 from onnx_jumprelu.files.wire import Chunks, FramingError, with_large_weights, without_large_weights
@@ -73,6 +73,28 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
     sha256 = hashlib.sha256(content).hexdigest()
     return ModelFile(path, model, sha256, checked_external_data(path, model), stamp, large)
+
+
+def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile:
+    """A model, or the file that holds it, as a `ModelFile`; the hash of a `ModelProto` is that of its serialization.
+
+    Args:
+        model: A model in memory, or the path of its file.
+        weights: See `load`.
+
+    Raises:
+        ModelFileError: see `load`; or a model in memory is too large to be serialized.
+        OptionError: it is neither a path nor a model.
+    """
+    if not isinstance(model, ModelProto):
+        if not isinstance(model, str | os.PathLike):
+            raise OptionError(f"a model is a path or an onnx.ModelProto, not {type(model).__name__}")
+        return load(model, weights=weights)
+    try:
+        content = model.SerializeToString()
+    except (ValueError, EncodeError) as error:
+        raise ModelFileError("the model is larger than 2 GiB; save it with external data and give its path") from error
+    return ModelFile(Path("model"), model, hashlib.sha256(content).hexdigest(), ())
 
 
 def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:

@@ -10,7 +10,7 @@ from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.classifier.normalization import normalized, statistics
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data, check_scale
-from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.errors import DataError, OptionError, naming
 from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
 from onnx_jumprelu.verdict.single_attack import AttackRun
 
@@ -53,12 +53,10 @@ def attack_as_authors(
     """
     check_scale(data, target.bounds)
     labels = data.required_labels()
-    try:
+    with naming(data.name, DataError):
         x = normalized(data.x, target.mean, target.std)
         shift, scale = statistics(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
         classifier = target.classifier(bounds=(float(x.min()), float(x.max())), in_data_space=False)
         result = attack(classifier, x, labels, rng=np.random.default_rng(seed), on_progress=on_progress)
-    except DataError as error:
-        raise DataError(f"{data.path}: {error}") from error
     x_adv = (result.x_adv * scale + shift).astype(np.float32)
     return AttackRun(target, "paper", result, x_adv, classifier.n_jumprelus)

@@ -13,8 +13,7 @@ from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
-from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.files.models import load
+from onnx_jumprelu.errors import DataError, naming
 from onnx_jumprelu.paper.attacks import PAPER_ATTACKS, noise
 from onnx_jumprelu.rewrite.patch import patch_model
 
@@ -73,7 +72,7 @@ def paper_table(
         PatchError: the model has nothing to patch.
     """
     labels, x = data.required_labels(), normalized(data.x, original.mean, original.std)
-    model, bounds = load(original.model).model, (float(x.min()), float(x.max()))
+    model, bounds = original.opened().model, (float(x.min()), float(x.max()))
     gray: dict[str, Floats] = {}
     rows = []
     for jump in (0.0, *(value for value in jumps if value)):
@@ -87,10 +86,8 @@ def paper_table(
         cells = []
         for name, attack in PAPER_ATTACKS.items():
             made = attack()
-            try:
+            with naming(data.name, DataError):
                 result = made(classifier, x, labels, rng=np.random.default_rng(seed))
-            except DataError as error:
-                raise DataError(f"{data.path}: {error}") from error
             gray.setdefault(name, result.x_adv)
             relative, absolute = noise(result.x_adv, x, made.norm)
             replayed = float(1 - is_wrong(classifier.logits(gray[name]), labels).mean())

@@ -63,7 +63,7 @@ def attack(run: AttackRun) -> Json:
     """What an attack achieved."""
     result = run.result
     return {
-        "model": str(run.target.model),
+        "model": run.target.name,
         "attack": result.attack,
         "norm": result.norm,
         "eps": result.eps,

@@ -101,7 +101,7 @@ def attack(run: AttackRun, *, color: bool = False) -> str:
     result, unit = run.result, "data space" if run.protocol == "standard" else "normalized space"
     budget = f"no budget ({unit})" if result.eps is None else f"eps {result.eps:g} ({unit})"
     headline = (
-        f"{run.target.model}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
+        f"{run.target.name}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
         f"{count(len(result.labels), 'example')}"
     )
     rows = [

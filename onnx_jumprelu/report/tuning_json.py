@@ -26,7 +26,7 @@ def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
         ModelFileError: the model, whose hash is part of it, is not there any more.
     """
     return {
-        "model": str(found.model),
+        "model": found.model,
         "model_sha256": recorded(found).model_sha256,
         "data": str(found.data),
         "recipe": json.loads(found.recipe.to_json()),

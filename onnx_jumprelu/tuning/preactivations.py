@@ -14,14 +14,13 @@ from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
-from onnx_jumprelu.errors import DataError, PatchError
-from onnx_jumprelu.files.models import load
+from onnx_jumprelu.errors import DataError, PatchError, RunError, naming
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
 from onnx_jumprelu.rewrite.patch import find_activations
 from onnx_jumprelu.rewrite.site import ActivationSite
-from onnx_jumprelu.runtime import OrtRunner, RunError
+from onnx_jumprelu.runtime import OrtRunner
 
 BATCH = 16  # the pre-activations of all sites are held at once
 MOST_PER_BATCH = 4096  # positive values kept of one site and batch; the rest would not move a quantile
@@ -121,7 +120,7 @@ def measure(
     if len(inputs) != 1 or len(required_inputs(model)) != 1:
         raise DataError(f"the model has {len(required_inputs(model))} inputs; a classifier of one input is needed")
     watched, names = _watched(model, sites)
-    runner = OrtRunner(watched, target.model.resolve().parent, optimize=True)
+    runner = OrtRunner(watched, target.folder, optimize=True)
     ready = normalized(x[:MOST_EXAMPLES], target.mean, target.std).astype(
         numpy_dtype(inputs[0].type.tensor_type.elem_type)
     )
@@ -183,14 +182,12 @@ def measure_file(target: Target, data: Data) -> list[PreActivations]:
         DataError: the data do not fit, or no site can be seen.
         ModelFileError, RunError: the model cannot be read or run.
     """
-    path, model = target.model, load(target.model).model
+    model = target.opened().model
     sites = [site for site in find_activations(model) if observable(site) is None]
     if not sites:
-        raise DataError(f"{path}: has no activation site whose pre-activations can be seen from outside")
-    try:
+        raise DataError(f"{target.name}: has no activation site whose pre-activations can be seen from outside")
+    with naming(target.name, DataError, RunError):
         return measure(model, sites, data.x, target, rng=np.random.default_rng(0))
-    except (DataError, RunError) as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
 def _positive(values: Array) -> Floats:

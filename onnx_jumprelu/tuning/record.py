@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.activation.parameters import Jump, numbers_of
-from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.tuning.result import TrialPoint, Tuning, pareto
 
 SAME = 1e-3  # a model's element type, float16 among them, rounds its jumps
@@ -72,15 +71,11 @@ class SearchRecord:
 
 
 def recorded(found: Tuning) -> SearchRecord:
-    """The record of a search that has just ended.
-
-    Raises:
-        ModelFileError: the model cannot be read any more.
-    """
+    """The record of a search that has just ended."""
     return SearchRecord(
-        model=str(found.model),
-        model_sha256=model_sha256(found.model),
-        data=str(found.data),
+        model=found.model,
+        model_sha256=found.model_sha256,
+        data=found.data,
         eps=found.eps,
         norm=found.norm,
         max_drop=found.max_drop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.arrays import Bools
@@ -61,8 +60,9 @@ class Tuning:
     """The outcome of a search for jumps.
 
     Attributes:
-        model: The model's file.
-        data: The validation data's file.
+        model: The model's file, or what names a model in memory.
+        model_sha256: Hash of the model that was opened, external weights included.
+        data: The validation data's file, or what names arrays.
         eps: Largest perturbation, in data space.
         eps_chosen: Whether eps was chosen here, for want of one.
         norm: Norm of the perturbation.
@@ -81,8 +81,9 @@ class Tuning:
         seconds: Time taken.
     """
 
-    model: Path
-    data: Path
+    model: str
+    model_sha256: str
+    data: str
     eps: float
     eps_chosen: bool
     norm: NormName

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -18,12 +17,11 @@ import numpy as np
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import checked
 from onnx_jumprelu.attacks.norms import norm_named
-from onnx_jumprelu.classifier.target import Target
-from onnx_jumprelu.data.reading import Data
-from onnx_jumprelu.data.splits import Part, load_validation, split
-from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.classifier.target import ModelLike, target_of
+from onnx_jumprelu.data.reading import DataLike
+from onnx_jumprelu.data.splits import Part, split, validation_data_of
+from onnx_jumprelu.errors import DataError, OptionError, RunError, naming
 from onnx_jumprelu.names import NormName
-from onnx_jumprelu.runtime import RunError
 from onnx_jumprelu.tuning.objective import Threat, WorstCase, default_eps
 from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning, recommended
 from onnx_jumprelu.tuning.search import FAMILIES, Scene, Search, Trial
@@ -98,8 +96,8 @@ class TuneSettings:
 
 
 def tune(
-    model: Target | str | Path,
-    data: Data | str | Path,
+    model: ModelLike,
+    data: DataLike,
     *,
     on_done: Callable[[int], None] = lambda _: None,
     **settings: Unpack[TuneKeywords],
@@ -112,8 +110,9 @@ def tune(
     otherwise the answer is jump 0 everywhere.
 
     Args:
-        model: The model's file, or a `Target`, where it wants normalized inputs; not patched yet.
-        data: Labelled validation data, or an `.npz` file that holds them: `x_val` and `y_val`, or else `x` and `y`.
+        model: A model that is not patched yet, or its file; a `Target` where it expects normalized inputs.
+        data: Labelled validation data: `Data`, arrays `(x, labels)`, or an `.npz` file with `x_val` and `y_val`, or
+            else with `x` and `y`.
         on_done: Called with the number of steps just done, of `TuneSettings.n_steps`.
         **settings: See `TuneSettings`.
 
@@ -125,20 +124,14 @@ def tune(
         RunError: onnxruntime cannot run it.
     """
     chosen = TuneSettings(**settings)
-    target = model if isinstance(model, Target) else Target(Path(model))
-    given = data if isinstance(data, Data) else load_validation(data)
+    target, given = target_of(model), validation_data_of(data)
     labels = given.required_labels()
     if len(labels) < FEWEST_EXAMPLES:
-        raise DataError(f"{given.path}: has {len(labels)} examples; tuning needs at least {FEWEST_EXAMPLES}")
+        raise DataError(f"{given.name}: has {len(labels)} examples; tuning needs at least {FEWEST_EXAMPLES}")
     sweep = Sweep(target, per_channel=chosen.per_channel)
-    try:
+    with naming(given.name, DataError), naming(target.name, RunError):
         x, labels = checked(sweep.at(sweep.zero), given.x, labels)
-        return _Tuner(sweep, x, labels, chosen, on_done).run(target.model, given.path)
-    except DataError as error:
-        raise DataError(f"{given.path}: {error}") from error
-    except RunError as error:
-        message = str(error)
-        raise RunError(message if message.startswith(str(target.model)) else f"{target.model}: {message}") from error
+        return _Tuner(sweep, x, labels, chosen, on_done).run(target.name, given.name)
 
 
 class _Tuner:
@@ -159,7 +152,7 @@ class _Tuner:
             eps = default_eps(sweep, self._part.x, self._part.labels, settings.norm, settings.seed)
         self._threat = Threat(eps, settings.norm)
 
-    def run(self, model: Path, data: Path) -> Tuning:
+    def run(self, model: str, data: str) -> Tuning:
         """Search, look again, judge."""
         search = self._searched()
         finalists = self._attacked_again(promising(search))
@@ -174,6 +167,7 @@ class _Tuner:
         settings = self._settings
         return Tuning(
             model=model,
+            model_sha256=self._sweep.sha256,
             data=data,
             eps=self._threat.eps,
             eps_chosen=settings.eps is None,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto
@@ -17,8 +14,9 @@ from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.target import Target
-from onnx_jumprelu.errors import JumpReLUError, PatchError
-from onnx_jumprelu.files.models import load
+from onnx_jumprelu.errors import PatchError, naming
+from onnx_jumprelu.files.hashes import content_sha256
+from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
 from onnx_jumprelu.rewrite.plan import SkippedSite
@@ -36,6 +34,7 @@ class Sweep:
     Attributes:
         sites: Names of the sites that have a jump, from the input side on.
         skipped: The sites that stay as they are, and why.
+        sha256: Hash of the model that was opened, external weights included.
     """
 
     def __init__(self, target: Target, *, per_channel: bool = False) -> None:
@@ -46,8 +45,10 @@ class Sweep:
             GradientError, ModelFileError, DataError, OptionError, RunError: see `OnnxClassifier`.
         """
         self._target = target
-        self._original = _whole(target.model)
-        with _naming(target.model):
+        file = target.opened()
+        self.sha256 = content_sha256(file)
+        self._original = _whole(target, file)
+        with naming(target.name):
             found = find_activations(self._original)
             if not found:
                 raise PatchError("has no activation that JumpReLU could replace; there is nothing to tune")
@@ -64,7 +65,7 @@ class Sweep:
         self._found = [by_name[name] for name in self.sites]
         self._inputs = [(str(site.jump_input), np.shape(site.jump)) for site in result.sites]
         self._per_channel = per_channel
-        with _naming(target.model):
+        with naming(target.name):
             self._classifier = OnnxClassifier(
                 result.model,
                 bounds=target.bounds,
@@ -103,27 +104,17 @@ class Sweep:
 
     def preactivations(self, x: Floats, rng: np.random.Generator) -> list[PreActivations]:
         """The positive pre-activations of each site in the original model, for inputs (N, ...) in data space."""
-        with _naming(self._target.model):
+        with naming(self._target.name):
             return measure(self._original, self._found, x, self._target, rng=rng, per_channel=self._per_channel)
 
 
-def _whole(path: Path) -> ModelProto:
+def _whole(target: Target, file: ModelFile) -> ModelProto:
     """A model with its weights in memory, at an IR version that has overridable inputs. Raises PatchError."""
-    file = load(path)
     if is_patched(file.model):
-        raise PatchError(f"{path}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
+        raise PatchError(f"{target.name}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
     model = copy.deepcopy(file.model)
     if file.external_data:
-        load_external_data_for_model(model, str(path.resolve().parent))
+        load_external_data_for_model(model, str(target.folder))
     # Only here, in memory: a newer IR version changes no node's meaning, and nothing of this model is written.
     model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
     return model
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what went wrong with its model."""
-    try:
-        yield
-    except JumpReLUError as error:
-        raise type(error)(f"{path}: {error}") from error

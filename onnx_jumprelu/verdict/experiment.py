@@ -13,7 +13,6 @@ import onnxruntime
 
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
-from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.names import ModelName, NormName
 from onnx_jumprelu.verdict.result import MODELS
 from onnx_jumprelu.version import __version__
@@ -57,11 +56,11 @@ def about(question: Question) -> dict[str, str]:
         "onnxruntime": onnxruntime.__version__,
         "onnx": onnx.__version__,
         "numpy": np.__version__,
-        "original": str(question.original.model),
-        "original SHA-256": model_sha256(question.original.model),
-        "patched": str(question.patched.model),
-        "patched SHA-256": model_sha256(question.patched.model),
-        "data": str(question.data.path),
+        "original": question.original.name,
+        "original SHA-256": question.original.sha256(),
+        "patched": question.patched.name,
+        "patched SHA-256": question.patched.sha256(),
+        "data": question.data.name,
         "data SHA-256": hashlib.sha256(
             question.data.x.tobytes() + question.data.required_labels().tobytes()
         ).hexdigest(),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import AttackResult, is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
-from onnx_jumprelu.classifier.target import Target
-from onnx_jumprelu.data.reading import Data, check_scale, load_data
-from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.classifier.target import ModelLike, target_of
+from onnx_jumprelu.data.reading import DataLike, check_scale, data_of
+from onnx_jumprelu.errors import DataError, OptionError, naming
 from onnx_jumprelu.names import Kind, ModelName, NormName
 from onnx_jumprelu.verdict.checkpoint import Outcome, Partial
 from onnx_jumprelu.verdict.experiment import Question, about
@@ -31,9 +30,9 @@ MATRIX, CURVE, FLAGS = 0, 1, 2
 
 
 def evaluate(
-    original: Target | str | Path,
-    patched: Target | str | Path,
-    data: Data | str | Path,
+    original: ModelLike,
+    patched: ModelLike,
+    data: DataLike,
     *,
     eps: float,
     norm: NormName = "Linf",
@@ -44,9 +43,9 @@ def evaluate(
     """Attack two models in every planned way, on the same examples; see `Question` and `verdict_on`.
 
     Args:
-        original: The model before the patch: its file, or a `Target`, where it wants normalized inputs.
+        original: The model before the patch, or its file; a `Target` where it expects normalized inputs.
         patched: The model after it.
-        data: Inputs and labels that tuning never saw, or the `.npz` file that holds them.
+        data: Data that tuning never saw: `Data`, arrays `(x, labels)`, or an `.npz` file with `x` and `y`.
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
         attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
@@ -56,8 +55,8 @@ def evaluate(
     Raises:
         DataError, GradientError, OptionError: as `verdict_on`.
     """
-    before, after = (item if isinstance(item, Target) else Target(Path(item)) for item in (original, patched))
-    given = data if isinstance(data, Data) else load_data(data)
+    before, after = target_of(original), target_of(patched)
+    given = data_of(data)
     return verdict_on(Question(before, after, given, eps, norm=norm, attacks=attacks, eps_grid=eps_grid, seed=seed))
 
 
@@ -107,7 +106,7 @@ class _Run:
         planned(question.attacks, question.eps, question.norm)  # complain before the work begins
         _check_grid(question.eps_grid, question.norm)
         check_scale(question.data, question.original.bounds)
-        try:
+        with naming(question.data.name, DataError):
             self._classifiers: dict[ModelName, OnnxClassifier] = {
                 model: question.target(model).classifier() for model in MODELS
             }
@@ -115,10 +114,8 @@ class _Run:
                 model: ~is_wrong(classifier.logits(self._x), self._labels)
                 for model, classifier in self._classifiers.items()
             }
-        except DataError as error:
-            raise DataError(f"{question.data.path}: {error}") from error
         if len({classifier.n_classes for classifier in self._classifiers.values()}) > 1:
-            raise DataError(f"{question.patched.model}: has another number of classes than {question.original.model}")
+            raise DataError(f"{question.patched.name}: has another number of classes than {question.original.name}")
 
     def verdict(self) -> Verdict:
         question = self._question
@@ -171,10 +168,8 @@ class _Run:
             self._on_progress(AtWork(plan.name, model, self._other_eps(plan), share))
 
         classifier = self._classifiers[model].with_surrogate(plan.surrogate)
-        try:
+        with naming(self._question.data.name, DataError):
             result = plan.attack(classifier, self._x, self._labels, rng=rng, on_progress=tell)
-        except DataError as error:
-            raise DataError(f"{self._question.data.path}: {error}") from error
         zero = None if not result.n_gradients else result.zero_gradients / result.n_gradients
         return Outcome(result.success, self._replayed(model, result), zero, result.seconds)
 

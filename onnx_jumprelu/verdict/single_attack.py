@@ -13,7 +13,7 @@ from onnx_jumprelu.arrays import Floats
 from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data, check_scale
-from onnx_jumprelu.errors import DataError
+from onnx_jumprelu.errors import DataError, naming
 from onnx_jumprelu.files.atomic import replacing
 from onnx_jumprelu.names import ProtocolName
 
@@ -74,10 +74,8 @@ def attack_data(
     """
     check_scale(data, target.bounds)
     labels = data.required_labels()
-    try:
+    with naming(data.name, DataError):
         classifier = target.classifier()
         rng = np.random.default_rng(seed)
         result = attack(classifier, data.x, labels, rng=rng, on_done=on_done, on_progress=on_progress)
-    except DataError as error:
-        raise DataError(f"{data.path}: {error}") from error
     return AttackRun(target, "standard", result, result.x_adv, classifier.n_jumprelus)

@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from onnx_jumprelu.activation.lowerings import LOWERINGS, jump_type
 from onnx_jumprelu.activation.parameters import rounded, shaped
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.errors import JumpReLUError
+from onnx_jumprelu.errors import JumpReLUError, RunError
 from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.options import PatchOptions
@@ -25,7 +25,7 @@ from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.recognisers import find
 from onnx_jumprelu.rewrite.record import drop_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
-from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, one_line
+from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, one_line
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
 from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, arrays, difference, has_nan, jumprelu, probes, site_model
 from onnx_jumprelu.verification.structure import Region, compare

@@ -7,19 +7,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.files.models import ModelFile, load
+from onnx_jumprelu.errors import RunError
+from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.constants import constant_node_value, tensor
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.rewrite.record import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
-from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, RunError, Runner
+from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, Runner
 from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
 from onnx_jumprelu.verification.sites import has_nan, jump_in_graph
 from onnx_jumprelu.verification.structure import Region, jump_inputs
@@ -101,13 +101,6 @@ class Pair:
         if fallback is None:
             raise RunError(f"the original does not run on random inputs, give real ones: {error}")
         return fallback
-
-
-def opened(model: ModelProto | str | Path) -> ModelFile:
-    """A model, or its file, as a model file."""
-    if isinstance(model, ModelProto):
-        return ModelFile(Path("model"), model, sha256(model), ())
-    return load(model)
 
 
 def unpatched(file: ModelFile) -> ModelFile:

@@ -9,10 +9,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.errors import DataError, ProvenanceError, VerificationError
-from onnx_jumprelu.runtime import RunError, one_line
+from onnx_jumprelu.errors import DataError, ProvenanceError, RunError, VerificationError
+from onnx_jumprelu.files.models import opened
+from onnx_jumprelu.runtime import one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
-from onnx_jumprelu.verification.pair import Pair, opened, unpatched
+from onnx_jumprelu.verification.pair import Pair, unpatched
 from onnx_jumprelu.verification.structure import StructureError
 
 N_CHECKS = len(CHECKS)

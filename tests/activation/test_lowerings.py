@@ -11,9 +11,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_jumprelu import PatchError, patch_model, revert_model
 from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import newest_opset
-from onnx_jumprelu.runtime import OrtRunner, RunError
+from onnx_jumprelu.runtime import OrtRunner
 from tests.models import f32, oracle, run, run_reference, single, spread
 
 JUMP = 0.3  # no float holds it exactly, so rounding to the element type shows

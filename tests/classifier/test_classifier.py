@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_jumprelu import DataError, GradientError, OnnxClassifier, OptionError, patch_model
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.classifier.normalization import normalized
-from onnx_jumprelu.runtime import RunError
+from onnx_jumprelu.errors import RunError
 from tests.models import f32, parse, with_external_weights
 
 RNG = np.random.default_rng(7)

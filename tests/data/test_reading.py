@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_jumprelu import DataError
+from onnx_jumprelu import Data, DataError
 from onnx_jumprelu.classifier.normalization import normalized
-from onnx_jumprelu.data.reading import load_data
+from onnx_jumprelu.data.reading import check_scale, data_of, load_data
+from onnx_jumprelu.data.splits import validation_data_of
 from tests.models import f32
 
 
@@ -56,6 +57,71 @@ def test_bad_files(tmp_path: Path) -> None:
     for name in ("one.npy", "text.npz", "empty.npz", "objects.npz", "none.npz", "."):
         with pytest.raises(DataError):
             load_data(tmp_path / name)
+
+
+class TestArrays:
+    def test_they_are_taken_as_a_file_is(self, tmp_path: Path) -> None:
+        pixels = np.asarray([[0, 51, 255]], np.uint8)
+        for x in (pixels, pixels.astype(np.float64), pixels.astype(np.int64)):
+            from_file, given = load_data(written(tmp_path, x=x, y=[3])), Data(x, [3])
+            assert given.x.dtype == np.float32
+            assert given.x.tolist() == from_file.x.tolist()
+            assert given.scaled == from_file.scaled == (x.dtype == np.uint8)
+            assert given.required_labels().tolist() == from_file.required_labels().tolist() == [3]
+        assert Data(pixels).x.max() == 1
+
+    def test_first_does_not_scale_again(self) -> None:
+        some = Data(np.full((3, 2), 255, np.uint8), [0, 1, 2]).first(2)
+        assert some.scaled
+        assert some.x.tolist() == [[1, 1], [1, 1]]
+        assert some.required_labels().tolist() == [0, 1]
+
+    def test_what_they_are_called(self) -> None:
+        assert Data([[0.5]]).name == "data"
+        assert Data([[0.5]], None, "d.npz").name == "d.npz"
+        assert repr(Data(np.zeros((2, 3)), [0, 1])) == "Data([2, 3], 2 labels, data)"
+        with pytest.raises(DataError, match=r"data: has no labels \(pass Data\(x, labels\)\)"):
+            Data([[0.5]]).required_labels()
+        with pytest.raises(DataError, match="data: uint8 pixels are divided by 255"):
+            check_scale(Data(np.zeros((1, 2), np.uint8)), (0, 255))
+
+    @pytest.mark.parametrize(
+        ("x", "labels", "message"),
+        [
+            (1.0, None, r"data: 'x' must be numbers of shape \(N, \.\.\.\), not float64 of shape \[\]"),
+            (np.zeros((0, 3)), None, "data: 'x' must be numbers"),
+            (["a"], None, "data: 'x' must be numbers"),
+            ([[1], [1, 2]], None, "data: 'x' is not an array"),
+            (None, None, "data: 'x' must be numbers"),
+            ([[1.0]], [0.5], r"data: 'labels' must be integers of shape \(1,\), not float64"),
+            ([[1.0]], [1, 2], r"data: 'labels' must be integers of shape \(1,\)"),
+            ([[1.0]], 1, r"data: 'labels' must be integers of shape \(1,\)"),
+            ([[1.0]], [[1], [1, 2]], "data: 'labels' is not an array"),
+        ],
+    )
+    def test_other_arrays_are_refused(self, x: Any, labels: Any, message: str) -> None:  # noqa: ANN401
+        with pytest.raises(DataError, match=message) as refused:
+            Data(x, labels)
+        assert "\n" not in str(refused.value)
+
+
+class TestEveryForm:
+    def test_data(self, tmp_path: Path) -> None:
+        path = written(tmp_path, x=np.asarray([[0.5]]), y=[3], x_val=np.asarray([[0.25]]), y_val=[1])
+        given = Data([[0.5]], [3])
+        for form in (given, ([[0.5]], [3]), path, str(path)):
+            found = data_of(form)
+            assert (found.x.tolist(), found.required_labels().tolist()) == ([[0.5]], [3])
+        for form in (path, str(path)):
+            assert validation_data_of(form).x.tolist() == [[0.25]]  # a file's own validation split comes first
+        for form in (given, ([[0.5]], [3])):
+            assert validation_data_of(form).x.tolist() == [[0.5]]
+
+    @pytest.mark.parametrize("form", [None, 3, np.zeros((4, 2)), (np.zeros((4, 2)),), {"x": 1}])
+    def test_anything_else_is_refused(self, form: Any) -> None:  # noqa: ANN401
+        for take in (data_of, validation_data_of):
+            with pytest.raises(DataError, match=r"data: give a path, a pair \(x, labels\) or Data"):
+                take(form)
 
 
 def test_normalization() -> None:

@@ -16,9 +16,10 @@ import onnx.parser
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import main_opset
-from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, RunError, Runner
+from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, Runner
 from tests.gradient.harness import NEWEST, Case, with_gradient
 
 

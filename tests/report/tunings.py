@@ -6,6 +6,7 @@ import numpy as np
 
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.arrays import Bools
+from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.tuning.record import SearchRecord
 from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning
 
@@ -51,8 +52,9 @@ def standing(number: int) -> Bools:
 def tuning(model: Path) -> Tuning:
     """The outcome that the record is of."""
     return Tuning(
-        model=model,
-        data=Path(RECORD.data),
+        model=str(model),
+        model_sha256=model_sha256(model),
+        data=RECORD.data,
         eps=RECORD.eps,
         eps_chosen=False,
         norm="Linf",

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import PatchError, find_activations, patch_model, revert_model
+from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.names import LoweringName
-from onnx_jumprelu.runtime import OrtRunner, RunError
+from onnx_jumprelu.runtime import OrtRunner
 from onnx_jumprelu.verification.structure import compare
 from tests.models import f32
 

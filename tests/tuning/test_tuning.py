@@ -15,8 +15,8 @@ from onnx_jumprelu.arrays import Array, Bools
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.data.splits import load_validation, split
-from onnx_jumprelu.errors import DataError, GradientError, OptionError, PatchError
-from onnx_jumprelu.runtime import Feeds, OrtRunner, RunError
+from onnx_jumprelu.errors import DataError, GradientError, OptionError, PatchError, RunError
+from onnx_jumprelu.runtime import Feeds, OrtRunner
 from onnx_jumprelu.tuning.result import Tuning
 from onnx_jumprelu.tuning.run import TuneKeywords, TuneSettings, tune
 from tests.models import parse

@@ -1,5 +1,6 @@
 """Planted fake defences are caught, and an honest model is left in peace."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def judged(question: Question, tmp_path: Path) -> Callable[[Callable[[ModelProto
     """The verdict on the original and a fake defence of it."""
 
     def judge(fake: Callable[[ModelProto], None]) -> Verdict:
-        model = onnx.load(question.original.model)
+        model = copy.deepcopy(question.original.opened().model)
         fake(model)
         onnx.save(model, tmp_path / "fake.onnx")
         target = replace(question.original, model=tmp_path / "fake.onnx")

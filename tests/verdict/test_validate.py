@@ -149,7 +149,7 @@ def test_a_partial_verdict_of_another_question_is_refused(question: Question, tm
 
 
 def test_other_external_weights_are_another_question(question: Question, tmp_path: Path) -> None:
-    model = onnx.load(question.original.model)
+    model = question.original.opened().model
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
     asked = replace(question, original=replace(question.original, model=tmp_path / "m.onnx"))
     before = about(asked)

@@ -14,6 +14,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, main_opset, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import (
@@ -23,7 +24,7 @@ from onnx_jumprelu.graphs.tensor_types import (
     TensorType,
     infer_types,
 )
-from onnx_jumprelu.runtime import ReferenceRunner, RunError
+from onnx_jumprelu.runtime import ReferenceRunner
 
 # They only move numbers, so that a list of sizes may hold some that are open.
 MOVING = frozenset(["Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"])
