@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     )
     from onnx_jumprelu.rewrite.options import PatchOptions
     from onnx_jumprelu.rewrite.patch import PatchResult, SiteJump, find_activations, patch_model
-    from onnx_jumprelu.rewrite.plan import SkippedSite
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.rewrite.revert import revert_model
-    from onnx_jumprelu.rewrite.site import ActivationSite
+    from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.tuning.run import tune
     from onnx_jumprelu.verdict.result import Verdict
@@ -66,11 +65,10 @@ _HOMES = {
     "verdict.run": ("evaluate",),
     "verdict.result": ("Verdict",),
     "gradient.core.build": ("build_gradient_model",),
-    "rewrite.site": ("ActivationSite",),
+    "rewrite.site": ("ActivationSite", "SkippedSite"),
     "rewrite.batch": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
     "rewrite.patch": ("PatchResult", "SiteJump", "find_activations", "patch_model"),
-    "rewrite.plan": ("SkippedSite",),
     "rewrite.recipe": ("Recipe",),
     "rewrite.revert": ("revert_model",),
     "verification.verify": ("Check", "VerifyReport", "verify"),

@@ -1,1 +1,1 @@
-"""What the activation is: its definition, its parameters, its nodes, how it is found, its derivatives."""
+"""JumpReLU: its definition, parameters, ONNX nodes, recognition in a graph, and derivatives."""

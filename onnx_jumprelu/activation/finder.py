@@ -1,23 +1,24 @@
-"""JumpReLU as found in a graph, whoever put it there.
+"""Finds JumpReLUs in a graph by structure, whatever tool put them there.
 
-Recognised, with Less for Greater and the like, and with the branches either way round:
+Recognised, also with Less in place of Greater and with the branches swapped:
 
-    Where(Greater(x, jump), x, 0)            also with Relu(x) chosen, and keeping NaN
+    Where(Greater(x, jump), x, 0)            also with Relu(x), and keeping NaN
     Mul(x, Cast(Greater(x, jump)))           also with Relu(x)
     ThresholdedRelu(x, alpha=jump)
 
-The jump may be any number that is not negative, one per channel too, or an overridable initializer. A cap is a Clip
-behind it.
+The jump is a number of at least 0, one per channel, or an overridable initializer. A capped JumpReLU is followed by a
+Clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from onnx import NodeProto
 
 from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
 
@@ -29,17 +30,34 @@ class JumpReLU:
     Attributes:
         x: Name of the pre-activation.
         y: Name of the output.
-        jump: Name of the tensor that holds the jump, or the jump itself.
+        operands: Each parameter by name: the name of the tensor that holds it, or the number itself.
     """
 
     x: str
     y: str
-    jump: str | float
+    operands: Mapping[str, str | float]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of the tensors that hold its parameters."""
+        return frozenset(value for value in self.operands.values() if isinstance(value, str))
+
+    def shown(self, scope: Scope) -> str:
+        """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name'`."""
+        jump = self.operands["jump"]
+        if isinstance(jump, float):
+            return f"jump {jump:g}"
+        try:
+            values = scope.constant(jump)
+        except NotConstantError:
+            return f"jump from '{jump}'"
+        low, high = float(values.min()), float(values.max())
+        return f"jump {low:g}" if low == high else f"jumps {low:g} to {high:g}"
 
 
 @dataclass(frozen=True)
 class _Mask:
-    """`above` is true where x > jump; the mask itself may say the opposite."""
+    """A comparison with a jump: true where x > jump if `above`, else true where x <= jump."""
 
     x: str
     jump: str
@@ -54,11 +72,31 @@ _GREATER = {
 }
 
 
+# Operators whose inputs may be a jump or a zero, so that finding JumpReLUs needs the value.
+READS_VALUES = frozenset({"Where", *_GREATER})
+
+
 def find_jumprelus(scope: Scope) -> dict[str, JumpReLU]:
     """Every JumpReLU of a scope, by the name of its output."""
     finder = _Finder(scope)
     found = (finder.at(node) for node in scope.nodes)
     return {site.y: site for site in found if site is not None}
+
+
+def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None:
+    """Check values given to graph inputs that are parameters of JumpReLUs.
+
+    Args:
+        sites: The JumpReLUs of the model.
+        values: Values by the graph input's name; others than parameters are ignored.
+
+    Raises:
+        OptionError: a JumpReLU cannot have this value.
+    """
+    for site in sites:
+        for name in site.inputs & values.keys():
+            if not (values[name] >= 0).all():
+                raise OptionError(f"'{name}' is a jump, which must not be negative")
 
 
 class _Finder:
@@ -67,7 +105,7 @@ class _Finder:
         self._makers = {output: node for node in scope.nodes for output in node.output if output}
 
     def at(self, node: NodeProto) -> JumpReLU | None:
-        """The JumpReLU whose output a node makes."""
+        """The JumpReLU that a node ends, None where it ends none."""
         if domain_of(node.domain) != STANDARD_DOMAIN:
             return None
         if node.op_type == "ThresholdedRelu":
@@ -81,7 +119,7 @@ class _Finder:
             alpha = attribute(node, "alpha", 1.0)
         except NotConstantError:
             return None
-        return JumpReLU(self._plain(node.input[0]), node.output[0], alpha) if alpha >= 0 else None
+        return JumpReLU(self._plain(node.input[0]), node.output[0], {"jump": alpha}) if alpha >= 0 else None
 
     def _where(self, node: NodeProto) -> JumpReLU | None:
         condition, first, second = node.input
@@ -104,22 +142,22 @@ class _Finder:
         return None
 
     def _site(self, mask: _Mask, kept: str, node: NodeProto) -> JumpReLU | None:
-        """The site, where what is kept is the masked tensor itself, or its ReLU: above a jump they are the same."""
+        """The site, if the kept tensor is the compared one or its ReLU, which equals it above the jump; else None."""
         rectified = self._maker(kept, "Relu")
         same = {self._plain(kept)} | ({self._plain(rectified.input[0])} if rectified is not None else set())
         if mask.x not in same or not self._may_be_jump(mask.jump):
             return None
-        return JumpReLU(mask.x, node.output[0], mask.jump)
+        return JumpReLU(mask.x, node.output[0], {"jump": mask.jump})
 
     def _masks(self, name: str) -> Iterable[_Mask]:
-        """What a boolean tensor says of a comparison, where it is one."""
+        """The comparisons that a boolean tensor can be read as."""
         node = self._makers.get(self._plain(name))
         if node is None or domain_of(node.domain) != STANDARD_DOMAIN:
             return
         if node.op_type in _GREATER:
             x, jump, above = _GREATER[node.op_type]
             yield _Mask(self._plain(node.input[x]), node.input[jump], above)
-            # The same comparison read the other way round: `jump >= x` is "not above", `x >= jump` nearly "above".
+            # The same comparison from the other side; `x >= jump` differs from `x > jump` only at x == jump.
             yield _Mask(self._plain(node.input[jump]), node.input[x], not above)
         elif node.op_type == "Not":
             for mask in self._masks(node.input[0]):
@@ -138,7 +176,7 @@ class _Finder:
         return node
 
     def _plain(self, name: str) -> str:
-        """The tensor behind Identity nodes."""
+        """The tensor that Identity nodes pass on under this name."""
         while (node := self._makers.get(name)) is not None and node.op_type == "Identity":
             name = node.input[0]
         return name
@@ -150,7 +188,7 @@ class _Finder:
             return False
 
     def _may_be_jump(self, name: str) -> bool:
-        """Whether a tensor is a threshold: constant and nowhere negative, or a graph input with such a default."""
+        """Whether a tensor can be a jump: a constant without negative numbers, or a graph input with such a default."""
         try:
             value = self._constant(name)
         except NotConstantError:
@@ -159,13 +197,13 @@ class _Finder:
         return bool((value >= 0).all())
 
     def _constant(self, name: str) -> Array:
-        """Value of a constant, before CastLike gave it another type. Raises NotConstantError for anything else."""
+        """Value of a constant, before any CastLike. Raises NotConstantError for anything else."""
         while (node := self._maker(name, "CastLike")) is not None:
             name = node.input[0]
         return self._scope.constant(name)
 
     def _default(self, name: str) -> Array | None:
-        """Default of an overridable initializer, which may stand in a scope around this one."""
+        """Default of an overridable initializer of this scope or one around it, None for anything else."""
         while (node := self._maker(name, "CastLike")) is not None:
             name = node.input[0]
         scope: Scope | None = self._scope

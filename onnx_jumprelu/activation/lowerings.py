@@ -1,19 +1,18 @@
 """JumpReLU as ONNX nodes: one small function per lowering.
 
-Each emits `x if x > jump else 0`, with the last node's output not yet named; the driver gives it the activation's own
-name. A capped rectifier (ReLU6) is the lowering followed by the original node, which then only caps.
+Each function emits `x if x > jump else 0`. The caller renames the last node's output to the activation's own name. A
+capped rectifier (ReLU6) is the lowering followed by the original node, which then only caps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx
 from onnx import FunctionProto, TensorProto, helper
 
-from onnx_jumprelu.activation.parameters import Jump, numbers_of, shaped
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.builder import GraphBuilder
 
@@ -22,27 +21,27 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class JumpSite:
+class LoweringSite:
     """One activation as a lowering sees it.
 
     Attributes:
         x: Name of the pre-activation.
-        jump: The jump, rounded to the element type where that is known.
-        rank: Number of dimensions, None where it is not known (then there is no jump per channel).
-        jump_input: Name of the graph input that holds the jump, None where it is a constant.
-        elem_type: Element type, None where only the run will tell (then CastLike makes the constants).
+        parameters: The parameters, rounded to the element type where that is known.
+        rank: Number of dimensions, None where it is not known (then no parameter is per channel).
+        inputs: Names of the graph inputs that hold parameters, by the parameter's name; empty where all are constants.
+        elem_type: Element type, None where it is known only at run time (then CastLike makes the constants).
         opset: Version of the standard domain in the site's scope.
         ir_version: The model's IR version.
         keep_nan: Whether NaN stays NaN, as in Relu.
-        base: What new names start with: the name of the activation's output.
+        base: Prefix of new names: the name of the activation's output.
         function: Name of the model-local function for the site's opset.
-        main_opset: Version of the standard domain in the main graph, which may differ from a function's.
+        main_opset: Version of the standard domain in the main graph, which may differ from that of a function.
     """
 
     x: str
-    jump: Jump
+    parameters: Parameters
     rank: int | None
-    jump_input: str | None
+    inputs: Mapping[str, str]
     elem_type: int | None
     opset: int
     ir_version: int
@@ -58,34 +57,35 @@ class JumpSite:
         double = to.constant(TensorProto.DOUBLE, values, f"jumprelu/{what}_double")
         return to.op("CastLike", [double, self.x], f"{self.base}/{what}")
 
-    def threshold(self, to: GraphBuilder) -> str:
-        """Name of the tensor that holds the jump in the site's element type: a scalar, or one number per channel."""
-        if self.jump_input is None:
-            return self.constant(shaped(self.jump, self.rank), "jump", to)
+    def operand(self, name: str, to: GraphBuilder) -> str:
+        """Name of the tensor that holds a parameter in the site's element type: a scalar, or one number per channel."""
+        given = self.inputs.get(name)
+        if given is None:
+            return self.constant(self.parameters.arrays(self.rank)[name], name, to)
         if self.elem_type is None:
-            return to.op("CastLike", [self.jump_input, self.x], f"{self.base}/jump")
-        return self.jump_input
+            return to.op("CastLike", [given, self.x], f"{self.base}/{name}")
+        return given
 
     def oldest(self, opset: int, bfloat16: int) -> str | None:
-        """A refusal where the opset is too low for a lowering; bfloat16 came to most operators later."""
+        """A refusal where the opset is too low for a lowering, else None; most operators accept bfloat16 only later."""
         needed = bfloat16 if self.elem_type == TensorProto.BFLOAT16 else opset
         return f"needs opset {needed}, the model has {self.opset}; use auto" if self.opset < needed else None
 
 
 @dataclass(frozen=True)
 class Lowering:
-    """`emit` appends the nodes and returns the output's name; `refuse` says why a site cannot be served, or None."""
+    """`emit` appends the nodes and returns the output's name; `refuse` says why it does not fit a site, else None."""
 
-    emit: Callable[[JumpSite, GraphBuilder], str]
-    refuse: Callable[[JumpSite], str | None]
+    emit: Callable[[LoweringSite, GraphBuilder], str]
+    refuse: Callable[[LoweringSite], str | None]
 
 
-def _select(x: str, jump: str, zero: str, site: JumpSite, to: GraphBuilder) -> str:
-    """Greater and Where; with `keep_nan` the complement with the branches swapped, so that NaN falls through to x."""
+def _select(x: str, jump: str, zero: str, site: LoweringSite, to: GraphBuilder) -> str:
+    """Greater and Where; with `keep_nan` LessOrEqual with the branches swapped, so that NaN selects x."""
     if not site.keep_nan:
         mask = to.op("Greater", [x, jump], f"{site.base}/above")
         return to.op("Where", [mask, x, zero], f"{site.base}/jumprelu")
-    if site.opset >= 12:  # noqa: PLR2004 - LessOrEqual arrives
+    if site.opset >= 12:  # noqa: PLR2004 - the first with LessOrEqual
         mask = to.op("LessOrEqual", [x, jump], f"{site.base}/below")
         return to.op("Where", [mask, zero, x], f"{site.base}/jumprelu")
     above = to.op("Greater", [x, jump], f"{site.base}/above")
@@ -94,44 +94,44 @@ def _select(x: str, jump: str, zero: str, site: JumpSite, to: GraphBuilder) -> s
     return to.op("Where", [mask, x, zero], f"{site.base}/jumprelu")
 
 
-def _where(site: JumpSite, to: GraphBuilder) -> str:
-    jump = site.threshold(to)
+def _where(site: LoweringSite, to: GraphBuilder) -> str:
+    jump = site.operand("jump", to)
     return _select(site.x, jump, site.constant(0.0, "zero", to), site, to)
 
 
-def _thresholded_relu(site: JumpSite, to: GraphBuilder) -> str:
-    (alpha,) = numbers_of(site.jump)
+def _thresholded_relu(site: LoweringSite, to: GraphBuilder) -> str:
+    alpha = site.parameters.jump
     return to.op("ThresholdedRelu", [site.x], f"{site.base}/jumprelu", alpha=alpha)
 
 
-def _refuse_thresholded_relu(site: JumpSite) -> str | None:
-    if site.jump_input is not None:
+def _refuse_thresholded_relu(site: LoweringSite) -> str | None:
+    if site.inputs:
         return "its alpha is an attribute and cannot be an input"
-    if isinstance(site.jump, tuple):
+    if site.parameters.per_channel:
         return "its alpha is one number and cannot hold a jump per channel"
     if site.keep_nan:
         return "it turns NaN into 0 and has no NaN-keeping form"
     if site.elem_type is None:
         return "the element type cannot be inferred, so the jump cannot be rounded to it"
-    if float(np.float32(site.jump)) != site.jump:
-        return f"its alpha is a float32 attribute and cannot hold {site.jump!r}"
+    if site.parameters.rounded(TensorProto.FLOAT) != site.parameters:
+        return f"its alpha is a float32 attribute and cannot hold {site.parameters.jump!r}"
     return site.oldest(10, bfloat16=22)
 
 
-def _function(site: JumpSite, to: GraphBuilder) -> str:
-    return to.op(site.function, [site.x, site.threshold(to)], f"{site.base}/jumprelu", domain=DOMAIN)
+def _function(site: LoweringSite, to: GraphBuilder) -> str:
+    return to.op(site.function, [site.x, site.operand("jump", to)], f"{site.base}/jumprelu", domain=DOMAIN)
 
 
-def _refuse_function(site: JumpSite) -> str | None:
+def _refuse_function(site: LoweringSite) -> str | None:
     if site.ir_version < FIRST_IR_WITH_FUNCTIONS:
         return f"needs IR version {FIRST_IR_WITH_FUNCTIONS}, the model has {site.ir_version}"
     return site.oldest(15, bfloat16=16)
 
 
-def _cast_mul(site: JumpSite, to: GraphBuilder) -> str:
+def _cast_mul(site: LoweringSite, to: GraphBuilder) -> str:
     # Relu first: x * 0 would be NaN for an infinite x and -0 for every negative one.
     kept = to.op("Relu", [site.x], f"{site.base}/relu")
-    above = to.op("Greater", [site.x, site.threshold(to)], f"{site.base}/above")
+    above = to.op("Greater", [site.x, site.operand("jump", to)], f"{site.base}/above")
     if site.elem_type is None:
         mask = to.op("CastLike", [above, site.x], f"{site.base}/mask")
     else:
@@ -145,14 +145,14 @@ LOWERINGS: dict[str, Lowering] = {
     "function": Lowering(_function, _refuse_function),
     "cast-mul": Lowering(_cast_mul, lambda site: site.oldest(7, bfloat16=13)),
 }
-# In the order of preference.
+# In order of preference.
 AUTO_ORDER = ("where", "cast-mul")
 
 FIRST_IR_WITH_FUNCTIONS = 8
 
 
-def choose(lowering: str, site: JumpSite) -> tuple[str, str | None]:
-    """The lowering for one site, and the reason why it cannot be served (None where it can)."""
+def choose(lowering: str, site: LoweringSite) -> tuple[str, str | None]:
+    """The lowering for one site, and the reason why it cannot be lowered (None where it can)."""
     if lowering != AUTO:
         reason = _refusal(lowering, site)
         return lowering, reason and f"lowering {lowering}: {reason}"
@@ -163,12 +163,15 @@ def choose(lowering: str, site: JumpSite) -> tuple[str, str | None]:
     return AUTO_ORDER[-1], f"no lowering fits: {reason}"
 
 
-def _refusal(lowering: str, site: JumpSite) -> str | None:
+def _refusal(lowering: str, site: LoweringSite) -> str | None:
     return LOWERINGS[lowering].refuse(site) or _opset_conflict(lowering, site)
 
 
-def _opset_conflict(lowering: str, site: JumpSite) -> str | None:
-    """ONNX wants every operator of a function to be the same at the function's opset and at the main graph's."""
+def _opset_conflict(lowering: str, site: LoweringSite) -> str | None:
+    """A refusal where an operator means something else at the function's opset than at the main graph's, else None.
+
+    ONNX's checker requires both to be the same.
+    """
     if site.main_opset in (None, site.opset):
         return None
     opsets, trial = (site.opset, site.main_opset), GraphBuilder(lambda base: base)
@@ -183,14 +186,14 @@ def _opset_conflict(lowering: str, site: JumpSite) -> str | None:
     return None
 
 
-def jump_type(elem_type: int | None) -> int:
-    """Element type of a graph input that holds a jump: the site's, float32 where only the run will tell."""
+def parameter_type(elem_type: int | None) -> int:
+    """Element type of a graph input that holds a parameter: the site's, or float32 if that is not known."""
     return TensorProto.FLOAT if elem_type is None else elem_type
 
 
-def function_body(site: JumpSite, to: GraphBuilder) -> FunctionProto:
+def function_body(site: LoweringSite, to: GraphBuilder) -> FunctionProto:
     """The model-local function `JumpReLU(x, jump)` that the `function` lowering calls, for every element type."""
-    inside = replace(site, x="x", jump_input="jump", elem_type=None, base="jumprelu")
+    inside = replace(site, x="x", elem_type=None, base="jumprelu")
     output = _select("x", "jump", inside.constant(0.0, "zero", to), inside, to)
     return helper.make_function(
         DOMAIN,

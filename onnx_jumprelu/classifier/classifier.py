@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
-from onnx_jumprelu.activation.finder import find_jumprelus
+from onnx_jumprelu.activation.finder import check_inputs, find_jumprelus
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.classifier.normalization import in_data_space, statistics
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, RunError, naming
@@ -95,8 +95,8 @@ class OnnxClassifier:
             known = channels if isinstance(channels, int) else max(given)
             self._input = in_data_space(whole, ends.input, *statistics(mean, std, known, len(shape)))
         self.bounds = (float(bounds[0]), float(bounds[1]))
-        jumprelus = find_jumprelus(next(iter(walk_scopes(whole)))).values()
-        self.n_jumprelus, self._jumps = len(jumprelus), {str(site.jump) for site in jumprelus}
+        self._jumprelus = tuple(find_jumprelus(next(iter(walk_scopes(whole)))).values())
+        self.n_jumprelus = len(self._jumprelus)
         self.surrogate, self.n_classes, self.stripped = surrogate, ends.n_classes, ends.stripped
         self.input_shape = tuple(size if isinstance(size, int) else None for size in shape[1:])
         self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
@@ -137,9 +137,7 @@ class OnnxClassifier:
             given = {name: np.asarray(value, numpy_dtype(defaults[name])) for name, value in values.items()}
         except (TypeError, ValueError) as error:
             raise OptionError(f"an input has no such value ({' '.join(str(error).split())})") from error
-        for name in self._jumps & given.keys():
-            if not (given[name] >= 0).all():
-                raise OptionError(f"'{name}' is a jump, which must not be negative")
+        check_inputs(self._jumprelus, given)
         other._settings = {**self._settings, **given}  # noqa: SLF001 - of its own class
         return other
 

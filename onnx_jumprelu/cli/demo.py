@@ -140,7 +140,7 @@ def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object]
     """What to patch with, and why."""
     from onnx_jumprelu.files.atomic import write_text
 
-    if any(tuned.jumps.values()):
+    if not all(parameters.is_relu for parameters in tuned.parameters.values()):
         write_text(out_dir / "recipe.json", tuned.recipe.to_json())
         return {"recipe": tuned.recipe}, "With the recipe that was found."
     return {"jump": jump}, (

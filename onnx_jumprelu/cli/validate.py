@@ -31,7 +31,7 @@ from onnx_jumprelu.cli.common import (
 from onnx_jumprelu.names import NormName
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.activation.parameters import Jump
+    from onnx_jumprelu.activation.parameters import Parameters
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.data.reading import Data
 
@@ -181,14 +181,16 @@ def run(
         raise typer.Exit(1)
 
 
-def jumps_in(patched: Path) -> dict[str, Jump] | None:
-    """The jump of each site that has one or could have; None for a model without any."""
+def jumps_in(patched: Path) -> dict[str, Parameters] | None:
+    """The parameters of each site that has some or could have; None for a model without any."""
+    from onnx_jumprelu.activation.parameters import Parameters
     from onnx_jumprelu.rewrite.batch import find_in_file
 
     sites = find_in_file(patched)
-    if all(site.jump is None for site in sites):
+    if all(site.parameters is None for site in sites):
         return None
-    return {site.name: site.jump or 0.0 for site in sites if site.jump is not None or site.patchable}
+    relu = Parameters()
+    return {site.name: site.parameters or relu for site in sites if site.parameters is not None or site.patchable}
 
 
 def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, *, quiet: bool) -> None:

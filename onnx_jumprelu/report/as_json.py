@@ -33,7 +33,7 @@ def inspection(model: Path, sites: Iterable[ActivationSite]) -> Json:
                 "shape": None if site.shape is None else list(site.shape),
                 "patchable": site.patchable,
                 "reason": site.reason,
-                "jump": site.jump,
+                "jump": None if site.parameters is None else site.parameters.to_json(),
             }
             for site in sites
         ],
@@ -46,7 +46,10 @@ def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
         "input": str(result.input),
         "output": None if result.output is None else str(result.output),
         "lowering": result.lowering,
-        "sites": [{"name": site.name, "jump": site.jump, "jump_input": site.jump_input} for site in result.sites],
+        "sites": [
+            {"name": site.name, "jump": site.parameters.to_json(), "jump_input": site.jump_input}
+            for site in result.sites
+        ],
         "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],
         "repatched": result.repatched,
         "verified": verified and result.error is None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.files.atomic import os_errors, replacing, write_flushed
 from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
@@ -23,7 +23,7 @@ def write_reports(
     html: Path | None = None,
     examples: Sequence[Example] = (),
     tuning: SearchRecord | None = None,
-    jumps: Mapping[str, Jump] | None = None,
+    jumps: Mapping[str, Parameters] | None = None,
 ) -> None:
     """Write the reports that are asked for; the HTML report alone shows examples, tuning and jumps.
 

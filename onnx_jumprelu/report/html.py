@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from onnx_jumprelu.activation.parameters import Jump, mean, shown
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
 from onnx_jumprelu.report.figures import Figure, figure
 from onnx_jumprelu.tuning.record import SearchRecord
@@ -52,7 +52,7 @@ def render(
     verdict: Verdict,
     examples: Sequence[Example] = (),
     tuning: SearchRecord | None = None,
-    jumps: Mapping[str, Jump] | None = None,
+    jumps: Mapping[str, Parameters] | None = None,
 ) -> str:
     """The whole document.
 
@@ -98,10 +98,10 @@ def _attack(row: contents.MatrixRow) -> tuple[str, ...]:
     return row.name, row.kind, *shares, contents.zero_gradients(row), f"{contents.seconds(row):.1f} s"
 
 
-def _bars(jumps: Mapping[str, Jump]) -> list[Bar]:
-    largest = max(map(mean, jumps.values()), default=0.0) or 1.0
-    shares = {site: 100 * mean(jump) / largest for site, jump in jumps.items()}
-    return [Bar(site, shown(jump), f"{shares[site]:.1f}%" if shares[site] else "") for site, jump in jumps.items()]
+def _bars(jumps: Mapping[str, Parameters]) -> list[Bar]:
+    largest = max((each.size for each in jumps.values()), default=0.0) or 1.0
+    shares = {site: 100 * each.size / largest for site, each in jumps.items()}
+    return [Bar(site, each.shown(), f"{shares[site]:.1f}%" if shares[site] else "") for site, each in jumps.items()]
 
 
 def _curve_table(curve: Sequence[CurvePoint]) -> dict[str, list[Any]]:

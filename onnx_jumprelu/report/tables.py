@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onnx_jumprelu.activation.parameters import shown
 from onnx_jumprelu.report.words import count, printable
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
@@ -36,7 +35,7 @@ def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = Fa
 def _status(site: ActivationSite) -> str:
     if site.reason is not None:
         return f"not patchable: {site.reason}"
-    return "patchable" if site.jump is None else f"JumpReLU, jump {shown(site.jump)}"
+    return "patchable" if site.parameters is None else f"JumpReLU, jump {site.parameters.shown()}"
 
 
 def _shape(site: ActivationSite) -> str:
@@ -58,7 +57,7 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
 
 def _jump(site: SiteJump) -> str:
     override = "" if site.jump_input is None else f", overridden by input '{site.jump_input}'"
-    return f"jump {shown(site.jump)}{override}"
+    return f"jump {site.parameters.shown()}{override}"
 
 
 def patched_line(result: PatchedFile) -> str:

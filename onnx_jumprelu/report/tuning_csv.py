@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 
-from onnx_jumprelu.activation.parameters import numbers_of
 from onnx_jumprelu.tuning.result import Tuning
 
 
@@ -24,6 +23,6 @@ def table(found: Tuning) -> str:
         for point in points:
             on_front = stage == "thorough" and point in front
             numbers = [f"{point.clean_accuracy:.6f}", f"{point.worst_case:.6f}"]
-            jumps = [" ".join(map(repr, numbers_of(point.jumps[site]))) for site in sites]
+            jumps = [point.parameters[site].cell() for site in sites]
             writer.writerow([point.family, stage, *numbers, int(on_front), int(point.chosen), *jumps])
     return text.getvalue()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.preactivations import PreActivations
 from onnx_jumprelu.tuning.record import recorded
@@ -31,7 +32,7 @@ def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
         "data": str(found.data),
         "recipe": json.loads(found.recipe.to_json()),
         "recipe_file": recipe_file,
-        "jumps": found.jumps,
+        "jumps": _parameters(found.parameters),
         "clean_accuracy": {"original": found.original.clean, "patched": found.chosen.clean},
         "worst_case": {
             "original": found.original.worst_case.value,
@@ -40,7 +41,7 @@ def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
         },
         "gain_shown": found.gain_shown,
         "search_result": {
-            "jumps": found.proposed.jumps,
+            "jumps": _parameters(found.proposed.parameters),
             "clean_accuracy": found.proposed.clean,
             "worst_case": found.proposed.worst_case.value,
             **_gain(found.gain),
@@ -83,16 +84,20 @@ def _gain(gain: Share | None) -> Json:
 def _uniform(found: Tuning) -> Json:
     best, over = found.uniform, found.over_uniform
     return {
-        "jump": None if best is None else next(iter(best.jumps.values())),
+        "jump": None if best is None else next(iter(best.parameters.values())).to_json(),
         "worst_case": None if best is None else best.worst_case.value,
         "search_result_over_uniform": None if over is None else _gain(over),
     }
 
 
+def _parameters(given: Mapping[str, Parameters]) -> Json:
+    return {site: parameters.to_json() for site, parameters in given.items()}
+
+
 def _point(point: TrialPoint) -> Json:
     return {
         "family": point.family,
-        "jumps": dict(point.jumps),
+        "jumps": _parameters(point.parameters),
         "clean_accuracy": point.clean_accuracy,
         "worst_case": point.worst_case,
         "chosen": point.chosen,

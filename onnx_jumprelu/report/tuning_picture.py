@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.activation.parameters import mean
 from onnx_jumprelu.report import words
 from onnx_jumprelu.report.drawing import COLORS, shares_on, svg
 from onnx_jumprelu.tuning.record import SearchRecord, recorded
@@ -71,7 +70,7 @@ def jump_sweep(record: SearchRecord) -> str:
 
     def draw(axes: Axes) -> None:
         points = record.uniform
-        jumps = [mean(next(iter(point.jumps.values()))) for point in points]
+        jumps = [next(iter(point.parameters.values())).size for point in points]
         clean, worst = [point.clean_accuracy for point in points], [point.worst_case for point in points]
         axes.plot(jumps, clean, color=COLORS["original"], linestyle="--", marker="o", label="clean accuracy")
         axes.plot(jumps, worst, color=COLORS["patched"], marker="s", label="worst case, quick attacks")

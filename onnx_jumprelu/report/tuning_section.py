@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnx_jumprelu.activation.parameters import Jump, numbers_of, shown
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import tuning_picture, words
 from onnx_jumprelu.report.figures import Figure, figure
 from onnx_jumprelu.tuning.record import SearchRecord
@@ -35,18 +35,18 @@ class TuningSection:
     sweep: Rows
 
 
-def section(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Jump] | None) -> TuningSection:
+def section(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameters] | None) -> TuningSection:
     """The section; `jumps` are those of the patched model, where they are known."""
     points = record.uniform if len(record.uniform) > 1 else []
     return TuningSection(
         notes=list(_notes(record, verdict, jumps)),
         figures=list(_figures(record, points)),
         finalists=[_finalist(record, point) for point in record.finalists],
-        sweep=[(*(shown(jump) for jump in [*point.jumps.values()][:1]), *_shares(point)) for point in points],
+        sweep=[(*(each.shown() for each in [*point.parameters.values()][:1]), *_shares(point)) for point in points],
     )
 
 
-def _notes(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Jump] | None) -> Iterator[str]:
+def _notes(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameters] | None) -> Iterator[str]:
     drop = f"{100 * record.max_drop:g} point{'' if 100 * record.max_drop == 1 else 's'}"
     yield (
         f"Tuning looked for the jumps of {record.model} on validation examples of {record.data}, against {record.norm} "
@@ -95,12 +95,12 @@ def _shares(point: TrialPoint) -> tuple[str, str]:
 
 def _jumps(point: TrialPoint) -> str:
     """As short as may be: a network may have fifty sites, most of them with jump 0."""
-    jumps = point.jumps
-    if len(set(jumps.values())) == 1:
-        return f"{shown(next(iter(jumps.values())))} everywhere"
-    named = [f"{site} {shown(jump)}" for site, jump in jumps.items() if any(numbers_of(jump))]
-    return "; ".join([*named, *(["elsewhere 0"] if len(named) < len(jumps) else [])])
+    given = point.parameters
+    if len(set(given.values())) == 1:
+        return f"{next(iter(given.values())).shown()} everywhere"
+    named = [f"{site} {parameters.shown()}" for site, parameters in given.items() if not parameters.is_relu]
+    return "; ".join([*named, *(["elsewhere 0"] if len(named) < len(given) else [])])
 
 
 def _is_original(point: TrialPoint) -> bool:
-    return not any(any(numbers_of(jump)) for jump in point.jumps.values())
+    return all(parameters.is_relu for parameters in point.parameters.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from onnx_jumprelu.activation.parameters import shown
 from onnx_jumprelu.report.tables import joined, table
 from onnx_jumprelu.report.tuning_json import LEVELS
 from onnx_jumprelu.report.words import count, percent, points, with_interval
@@ -30,7 +29,7 @@ def headline(found: Tuning) -> str:
             f"Gain shown on {count(found.n_held_out, 'example')} that the search never attacked: the worst case is "
             f"{percent(after)} instead of {percent(before)} ({gain})."
         )
-    if any(found.proposed.jumps.values()):
+    if not all(parameters.is_relu for parameters in found.proposed.parameters.values()):
         reason = f"the best that was found changes the worst case by {gain} on held-out examples, which may be chance"
     else:
         reason = "no candidate within the budget of clean accuracy was better than jump 0 by more than the noise"
@@ -80,11 +79,11 @@ def _parts(found: Tuning, recipe_file: str | None, *, color: bool) -> Iterator[s
 def _against_uniform(found: Tuning) -> str:
     """Whether a jump per site is worth it."""
     best, over = found.uniform, found.over_uniform
-    if not found.gain_shown or best is None or over is None or best.jumps == found.proposed.jumps:
+    if not found.gain_shown or best is None or over is None or best.parameters == found.proposed.parameters:
         return ""
     verdict = "better" if over.low > 0 else "worse" if over.high < 0 else "not shown to be better or worse"
     return (
-        f"Against the best single jump ({shown(next(iter(best.jumps.values())))} everywhere, worst case "
+        f"Against the best single jump ({next(iter(best.parameters.values())).shown()} everywhere, worst case "
         f"{percent(best.worst_case.value)}): {verdict} ({_interval(over)})."
     )
 
@@ -95,7 +94,7 @@ def _interval(difference: Share) -> str:
 
 def _sites(found: Tuning, *, color: bool) -> str:
     rows = [
-        (site.name, shown(found.jumps[site.name]), f"{site.silenced(found.jumps[site.name]):.0%}")
+        (site.name, found.parameters[site.name].shown(), f"{site.silenced(found.jumps[site.name]):.0%}")
         for site in found.sites
     ]
     return table(("site", "jump", "positive pre-activations silenced"), rows, color=color)
@@ -123,11 +122,11 @@ def _finalists(found: Tuning, *, color: bool) -> str:
     front = found.front
     rows = [
         (
-            ("*" if point in front else " ") + (" judged" if point.jumps == found.proposed.jumps else ""),
+            ("*" if point in front else " ") + (" judged" if point.parameters == found.proposed.parameters else ""),
             point.family,
             percent(point.clean_accuracy),
             percent(point.worst_case),
-            ", ".join(shown(jump) for jump in point.jumps.values()),
+            ", ".join(parameters.shown() for parameters in point.parameters.values()),
         )
         for point in found.finalists
     ]

@@ -16,7 +16,7 @@ from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
-from onnx_jumprelu.rewrite.recognisers import names_read
+from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
 from onnx_jumprelu.rewrite.record import is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
 from onnx_jumprelu.rewrite.site import ActivationSite
@@ -157,7 +157,7 @@ def _load(path: Path) -> ModelFile:
     """A model without its large weights, unless a recogniser has to look at one."""
     file = load(path, weights=False)
     with _naming(path):
-        read = {name.encode() for name in names_read(file.model)}
+        read = {name.encode() for name in tensors_to_decode(file.model)}
     return load(path) if read & file.large_weights.keys() else file
 
 

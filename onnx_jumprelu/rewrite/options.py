@@ -1,4 +1,4 @@
-"""What a patch is asked to do, checked once for the library and the command line."""
+"""The options of a patch, checked once for the library and the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from onnx_jumprelu.activation.lowerings import AUTO, LOWERINGS
-from onnx_jumprelu.activation.parameters import Jump, checked_jump, checked_number
+from onnx_jumprelu.activation.parameters import Parameters, checked_number
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.recipe import Recipe, matching
@@ -29,15 +29,15 @@ class PatchOptions:
     """How to patch.
 
     Attributes:
-        jump: One jump for all sites, in units of the pre-activations; or else
-        recipe: a jump per site, or per channel of a site.
+        jump: One jump for all sites, in units of the pre-activations. Give either this or `recipe`.
+        recipe: The jump of each site, or of each channel of a site.
         include: Names or globs of the sites to patch; empty for all.
         exclude: Names or globs of the sites to leave as they are.
         lowering: `where`, `thresholded-relu`, `function`, `cast-mul`, or `auto`: the first of `where` and `cast-mul`
-            that the model's opset has.
-        keep_nan: NaN stays NaN, as in Relu; `where` and `thresholded-relu` turn it into 0 otherwise.
-        jump_input: The jump becomes a graph input with a default value: one input `jump` for a single jump, one input
-            `jump.<site>` per site for a recipe.
+            that the model's opset supports.
+        keep_nan: NaN stays NaN, as in Relu. Otherwise `where`, `function` and `thresholded-relu` turn it into 0.
+        jump_input: Each parameter becomes a graph input with a default value: one input `jump` for a single jump, one
+            input `jump.<site>` per site for a recipe.
     """
 
     jump: float | None = None
@@ -62,23 +62,25 @@ class PatchOptions:
         if isinstance(self.include, str) or isinstance(self.exclude, str):
             raise OptionError("include and exclude are lists of names or globs")
 
-    def jumps(self, names: Collection[str]) -> dict[str, Jump | str]:
-        """For each of a model's sites its jump, or the reason why these options leave it as it is.
+    def parameters(self, names: Collection[str]) -> dict[str, Parameters | str]:
+        """For each of a model's sites its parameters, or the reason why these options leave it as it is.
 
         Raises:
-            OptionError: the recipe or a pattern fits none of the sites.
+            OptionError: the recipe or a pattern matches none of the sites.
         """
-        given = dict.fromkeys(names, self.jump) if self.recipe is None else self.recipe.jumps(names)
+        given: dict[str, Parameters | None]
+        if self.recipe is None:
+            given = dict.fromkeys(names, Parameters.checked(self.jump, "the jump"))
+        else:
+            given = self.recipe.parameters(names)
         included = {name for pattern in self.include for name in matching(pattern, given, "include")}
         excluded = {name for pattern in self.exclude for name in matching(pattern, given, "exclude")}
-        result: dict[str, Jump | str] = {}
-        for name, jump in given.items():
+        result: dict[str, Parameters | str] = {}
+        for name, parameters in given.items():
             if self.include and name not in included:
                 result[name] = "not included"
             elif name in excluded:
                 result[name] = "excluded"
             else:
-                result[name] = (
-                    "the recipe gives it no jump" if jump is None else checked_jump(jump, f"the jump of site '{name}'")
-                )
+                result[name] = "the recipe gives it no jump" if parameters is None else parameters
         return result

@@ -1,6 +1,6 @@
-"""The retrofit: match, choose, lower, record.
+"""Patching a model: plan the sites, lower them, record what was done.
 
-Only node lists change (and, where asked for, graph inputs with defaults and model-local functions); weights are never
+Only node lists change, and with some options graph inputs with defaults and model-local functions. Weights are never
 decoded, copied or re-encoded. The same model and options give the same bytes.
 """
 
@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
-from onnx_jumprelu.activation.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, jump_type
-from onnx_jumprelu.activation.parameters import Jump, shaped
+from onnx_jumprelu.activation.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, parameter_type
+from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graphs.builder import FreshNames, GraphBuilder
 from onnx_jumprelu.graphs.constants import tensor
 from onnx_jumprelu.graphs.scopes import Scope
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.options import PatchOptions
-from onnx_jumprelu.rewrite.plan import Planned, SkippedSite, plan_sites
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.recognisers import find
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place
-from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
+from onnx_jumprelu.rewrite.site_plan import SitePlan, plan_sites
 from onnx_jumprelu.version import __version__
 
 if TYPE_CHECKING:
@@ -37,11 +38,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SiteJump:
-    """A patched site, the jump that it was given, and the graph input that overrides it (None where none does)."""
+    """A patched site.
+
+    Attributes:
+        name: The site's name.
+        parameters: The parameters that it was given.
+        inputs: Names of the graph inputs that override them, by the parameter's name; empty where all are fixed.
+    """
 
     name: str
-    jump: Jump
-    jump_input: str | None = None
+    parameters: Parameters
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def jump(self) -> Jump:
+        """The jump that the site was given, one number or one per channel."""
+        return self.parameters.jump
+
+    @property
+    def jump_input(self) -> str | None:
+        """The graph input that overrides the jump, None where it is fixed."""
+        return self.inputs.get("jump")
 
 
 @dataclass(frozen=True)
@@ -49,10 +66,10 @@ class PatchSummary:
     """What a patch did.
 
     Attributes:
-        lowering: The lowerings in use, joined by commas.
-        sites: The sites rewritten.
-        skipped: The sites left as they were.
-        repatched: Whether the model was patched before, so that new jumps replaced old ones.
+        lowering: The lowerings used, joined by commas.
+        sites: The sites that were rewritten.
+        skipped: The sites that were not.
+        repatched: Whether the model was already patched, so that new parameters replaced old ones.
     """
 
     lowering: str
@@ -70,7 +87,7 @@ class PatchResult(PatchSummary):
 
 @dataclass
 class _Edits:
-    """What the rewrite adds to a model, as `revert` must know it."""
+    """What the rewrite adds to a model, as `revert` needs to know it."""
 
     names: FreshNames
     builders: dict[str, GraphBuilder] = field(default_factory=dict)
@@ -80,25 +97,25 @@ class _Edits:
 
 
 def find_activations(model: ModelProto) -> list[ActivationSite]:
-    """Every rectifier of a model, and every look-alike with the reason why it is not patched, scope by scope.
+    """Every rectifier of a model, and every look-alike with the reason why it cannot be patched, scope by scope.
 
-    For a patched model these are the sites of the original, each with the jump now in force. The model is not changed.
+    For a patched model these are the sites of the original, each with its current parameters. The model is not changed.
 
     Raises:
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
     if not is_patched(model):
         return [found.site for found in find(model)]
-    jumps = {site.name: site.jump for site in read_provenance(model).sites}
+    given = {site.name: site.parameters for site in read_provenance(model).sites}
     original = copy.deepcopy(model)
     revert_in_place(original)
-    return [replace(found.site, jump=jumps.get(found.site.name)) for found in find(original)]
+    return [replace(found.site, parameters=given.get(found.site.name)) for found in find(original)]
 
 
 def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[PatchKeywords]) -> PatchResult:
     """Rewrite the ReLUs of a model into JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).
 
-    A model that was patched before gets new jumps, as if its original were patched.
+    A model that is already patched gets new parameters, as if its original were patched.
 
     Args:
         model: The model; it is not changed.
@@ -116,36 +133,36 @@ def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[
 
 
 def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str | None = None) -> PatchSummary:
-    """`patch_model` on the model itself; `input_sha256` is its file's, where it came from one."""
+    """`patch_model` on the model itself; `input_sha256` is the hash of its file if it came from one."""
     repatched = is_patched(model)
     if repatched:
         input_sha256 = read_provenance(model).input_sha256
         revert_in_place(model)
     elif input_sha256 is None:
         input_sha256 = hashlib.sha256(model.SerializeToString()).hexdigest()
-    planned, skipped = plan_sites(model, options)
-    record = _rewrite(model, planned, options, input_sha256)
+    plans, skipped = plan_sites(model, options)
+    record = _rewrite(model, plans, options, input_sha256)
     return PatchSummary(
         lowering=record.lowering,
-        sites=tuple(SiteJump(site.name, site.jump, site.jump_input) for site in record.sites),
+        sites=tuple(SiteJump(site.name, site.parameters, site.inputs) for site in record.sites),
         skipped=tuple(skipped),
         repatched=repatched,
     )
 
 
 def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
-    """A model patched as another one was, by this version of the tool.
+    """A copy of a model, patched as another record says, by this version of the tool.
 
     Raises:
         OptionError, PatchError: the model does not have the recorded sites.
     """
     patched = copy.deepcopy(original)
-    jumps = {site.name: site.jump for site in record.sites}
+    given = {site.name: site.parameters for site in record.sites}
     one = record.jump_input == "one"
     options = PatchOptions(
-        jump=cast("float", next(iter(jumps.values()))) if one else None,
-        recipe=None if one else Recipe(None, jumps),
-        include=tuple(jumps),
+        jump=cast("float", record.sites[0].parameters.jump) if one else None,
+        recipe=None if one else Recipe(None, given),
+        include=tuple(given),
         lowering=cast("LoweringName", AUTO if "," in record.lowering else record.lowering),
         keep_nan=record.keep_nan,
         jump_input=bool(record.jump_input),
@@ -154,40 +171,40 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
     return patched
 
 
-def _lowering_names(planned: list[Planned]) -> str:
-    return ",".join(sorted({plan.lowering for plan in planned}))
+def _lowering_names(plans: list[SitePlan]) -> str:
+    return ",".join(sorted({plan.lowering for plan in plans}))
 
 
-def _rewrite(model: ModelProto, planned: list[Planned], options: PatchOptions, input_sha256: str) -> Provenance:
-    """Carry out the plan and record it."""
+def _rewrite(model: ModelProto, plans: list[SitePlan], options: PatchOptions, input_sha256: str) -> Provenance:
+    """Carry out the plans and record what was done."""
     edits = _Edits(FreshNames(model))
-    jump_inputs: dict[str, TensorProto] = {}
+    defaults: dict[str, TensorProto] = {}
     if options.jump_input:
-        planned = _with_jump_inputs(planned, edits.names, jump_inputs, shared=options.recipe is None)
-    functions = _add_functions(model, planned, edits.names)
-    scopes = {plan.found.scope.path: plan.found.scope for plan in planned}
+        plans = _with_inputs(plans, edits.names, defaults, shared=options.recipe is None)
+    functions = _add_functions(model, plans, edits.names)
+    scopes = {plan.found.scope.path: plan.found.scope for plan in plans}
     positions = {path: _positions(scope) for path, scope in scopes.items()}
-    for plan in planned:
+    for plan in plans:
         _lower(plan, positions[plan.found.scope.path][plan.found.site.tensor], edits)
     for path, insertions in edits.insertions.items():
-        # The last insertion first, so that the positions before it stay right.
+        # Insert the last nodes first, so that the earlier positions stay valid.
         for index, nodes in reversed(insertions):
             for node in reversed(nodes):
                 scopes[path].nodes.insert(index, node)
-    for default in jump_inputs.values():
+    for default in defaults.values():
         model.graph.input.append(helper.make_tensor_value_info(default.name, default.data_type, default.dims))
         model.graph.initializer.append(default)
     record = Provenance(
         version=__version__,
-        lowering=_lowering_names(planned),
+        lowering=_lowering_names(plans),
         keep_nan=options.keep_nan,
         input_sha256=input_sha256,
         sites=tuple(edits.sites),
         shared=edits.shared,
         jump_input=("one" if options.recipe is None else "each") if options.jump_input else "",
-        jump_inputs=tuple(jump_inputs),
+        jump_inputs=tuple(defaults),
         functions=tuple(functions),
-        imports=tuple(_import_domain(model, planned)) if functions else (),
+        imports=tuple(_import_domain(model, plans)) if functions else (),
     )
     write_provenance(model, record)
     return record
@@ -197,12 +214,12 @@ def _positions(scope: Scope) -> dict[str, int]:
     return {output: index for index, node in enumerate(scope.nodes) for output in node.output}
 
 
-def _lower(plan: Planned, index: int, edits: _Edits) -> None:
-    """Emit one site's nodes; the node at `index` becomes the last of them and keeps its name, output and doc string."""
+def _lower(plan: SitePlan, index: int, edits: _Edits) -> None:
+    """Emit a site's nodes. The node at `index` becomes the last one and keeps its name, output and doc string."""
     site, scope, node = plan.found.site, plan.found.scope, plan.found.node
     original = node.SerializeToString()
     builder = edits.builders.setdefault(scope.path, GraphBuilder(edits.names))
-    output = LOWERINGS[plan.lowering].emit(plan.target, builder)
+    output = LOWERINGS[plan.lowering].emit(plan.emitted, builder)
     nodes = builder.take()
     if plan.found.cap is None:
         last = nodes.pop()
@@ -221,49 +238,55 @@ def _lower(plan: Planned, index: int, edits: _Edits) -> None:
             name=site.name,
             scope=scope.path,
             tensor=site.tensor,
-            jump=plan.jump,
+            parameters=plan.parameters,
             lowering=plan.lowering,
-            jump_input=plan.target.jump_input,
+            inputs=plan.emitted.inputs,
             added=tuple(entry.output[0] for entry in nodes if entry.op_type != "Constant"),
             original=original,
         )
     )
 
 
-def _with_jump_inputs(
-    planned: list[Planned], names: FreshNames, inputs: dict[str, TensorProto], *, shared: bool
-) -> list[Planned]:
-    """Name the graph input of each site's jump and make its default: one for all sites, or one per site."""
-    types = {jump_type(plan.found.elem_type) for plan in planned}
+def _with_inputs(
+    plans: list[SitePlan], names: FreshNames, defaults: dict[str, TensorProto], *, shared: bool
+) -> list[SitePlan]:
+    """Name the graph input of each parameter and add its default: one for all sites, or one per site."""
+    types = {parameter_type(plan.found.elem_type) for plan in plans}
     if shared and len(types) > 1:
-        listed = ", ".join(sorted({str(plan.found.site.dtype) for plan in planned}))
-        raise OptionError(f"one jump input cannot serve sites of different types ({listed}); give a recipe")
-    common = names("jump") if shared else ""
+        listed = ", ".join(sorted({str(plan.found.site.dtype) for plan in plans}))
+        raise OptionError(f"one jump input cannot be used by sites of different types ({listed}); give a recipe")
+    common: dict[str, str] = {}
     result = []
-    for plan in planned:
-        name = common or names(f"jump.{plan.found.site.name}")
-        inputs[name] = tensor(jump_type(plan.found.elem_type), shaped(plan.jump, plan.target.rank), name)
-        result.append(replace(plan, target=replace(plan.target, jump_input=name)))
+    for plan in plans:
+        inputs = {}
+        for parameter, value in plan.parameters.arrays(plan.emitted.rank).items():
+            if shared:
+                name = common[parameter] if parameter in common else common.setdefault(parameter, names(parameter))
+            else:
+                name = names(f"{parameter}.{plan.found.site.name}")
+            defaults[name] = tensor(parameter_type(plan.found.elem_type), value, name)
+            inputs[parameter] = name
+        result.append(replace(plan, emitted=replace(plan.emitted, inputs=inputs)))
     return result
 
 
-def _add_functions(model: ModelProto, planned: list[Planned], names: FreshNames) -> list[str]:
+def _add_functions(model: ModelProto, plans: list[SitePlan], names: FreshNames) -> list[str]:
     """One function per version of the standard domain that the sites' scopes import."""
-    targets = {plan.target.function: plan.target for plan in planned if plan.lowering == "function"}
+    emitted = {plan.emitted.function: plan.emitted for plan in plans if plan.lowering == "function"}
     imports = (*model.opset_import, *(entry for function in model.functions for entry in function.opset_import))
     domains = {entry.domain for entry in imports} | {function.domain for function in model.functions}
-    if targets and DOMAIN in domains:
-        raise PatchError(f"uses the domain {DOMAIN} already; take another lowering")
-    for target in targets.values():
-        model.functions.append(function_body(target, GraphBuilder(names)))
-    return list(targets)
+    if emitted and DOMAIN in domains:
+        raise PatchError(f"already uses the domain {DOMAIN}; choose another lowering")
+    for site in emitted.values():
+        model.functions.append(function_body(site, GraphBuilder(names)))
+    return list(emitted)
 
 
-def _import_domain(model: ModelProto, planned: list[Planned]) -> list[str]:
+def _import_domain(model: ModelProto, plans: list[SitePlan]) -> list[str]:
     """Import the function's domain into the model and into the functions that call it; returns where."""
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     where = ["main"]
-    for plan in planned:
+    for plan in plans:
         scope: Scope | None = plan.found.scope
         while scope is not None and scope.parent is not None:
             scope = scope.parent

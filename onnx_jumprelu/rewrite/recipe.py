@@ -1,8 +1,8 @@
-"""Which site gets which jump; reading and writing recipe files.
+"""Which site gets which parameters; reading and writing recipe files.
 
-A recipe file is JSON: a default, and jumps by site name or glob. An exact name goes before every glob, an earlier glob
-before a later one. Without a default, a site that nothing names stays as it is. A list gives each channel of a site
-(axis 1) its own jump.
+A recipe file is JSON: a default jump, and jumps by site name or glob. Exact names take precedence over globs, earlier
+globs over later ones. Without a default, a site that no entry matches stays as it is. A list gives each channel of a
+site (axis 1) its own jump.
 
     {"default": 0.5, "sites": {"conv1/relu": [1.5, 0.0, 1.25], "layer4/*": 0.0}}
 """
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from onnx_jumprelu.activation.parameters import Jump, checked_jump, checked_number
+from onnx_jumprelu.activation.parameters import Parameters, checked_number
 from onnx_jumprelu.errors import OptionError
 
 MOST_NAMES_SHOWN = 20
@@ -24,37 +24,38 @@ MOST_NAMES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Recipe:
-    """Jumps for the sites of a model.
+    """The parameters of the sites of a model.
 
     Attributes:
-        default: Jump of every site that `sites` does not name; None leaves such a site as it is.
-        sites: Jump by site name or glob (`*`, `?`, `[...]`): one number, or several, one per channel.
+        default: Jump of every site that no entry of `sites` matches; None leaves such a site as it is.
+        sites: By site name or glob (`*`, `?`, `[...]`): a jump, a list of jumps (one per channel), or `Parameters`.
     """
 
     default: float | None = None
-    sites: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
+    sites: Mapping[str, float | Sequence[float] | Parameters] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises OptionError for a jump that is not finite and at least 0, or an empty recipe."""
+        """Raises OptionError for a jump that is not finite or is below 0, and for an empty recipe."""
         if self.default is not None:
             checked_number(self.default, "the default")
         for name, jump in self.sites.items():
-            checked_jump(jump, f"the jump of site '{name}'")
+            Parameters.checked(jump, f"the jump of site '{name}'")
         if self.default is None and not self.sites:
-            raise OptionError("the recipe has neither a default nor a site; give it at least one jump")
+            raise OptionError("the recipe has neither a default nor a site; give at least one jump")
 
-    def jumps(self, names: Collection[str]) -> dict[str, Jump | None]:
-        """The jump of each of a model's sites, None where the recipe leaves it as it is.
+    def parameters(self, names: Collection[str]) -> dict[str, Parameters | None]:
+        """The parameters of each of a model's sites, None where the recipe leaves it as it is.
 
         Raises:
-            OptionError: the recipe has a name, or a glob, that fits none of the sites.
+            OptionError: a name or glob of the recipe matches none of the sites.
         """
-        result: dict[str, Jump | None] = dict.fromkeys(names, self.default)
+        default = None if self.default is None else Parameters.checked(self.default, "the default")
+        result: dict[str, Parameters | None] = dict.fromkeys(names, default)
         exact = self.sites.keys() & result.keys()
-        for pattern, jump in reversed(list(self.sites.items())):  # so that the first glob has the last word
+        for pattern, jump in reversed(list(self.sites.items())):  # so that the first matching glob is the last to write
             for name in matching(pattern, result, "the recipe"):
                 if name == pattern or name not in exact:
-                    result[name] = checked_jump(jump, f"the jump of site '{name}'")
+                    result[name] = Parameters.checked(jump, f"the jump of site '{name}'")
         return result
 
     @staticmethod
@@ -82,7 +83,9 @@ class Recipe:
     def to_json(self) -> str:
         """The recipe as the text of a recipe file."""
         content = {} if self.default is None else {"default": self.default}
-        sites = {name: checked_jump(jump, f"the jump of site '{name}'") for name, jump in self.sites.items()}
+        sites = {
+            name: Parameters.checked(jump, f"the jump of site '{name}'").to_json() for name, jump in self.sites.items()
+        }
         return json.dumps({**content, "sites": sites}, indent=2) + "\n"
 
 
@@ -94,10 +97,10 @@ def _parse(content: object) -> Recipe:
         raise OptionError(f"unknown key '{unknown[0]}'; a recipe has 'default' and 'sites'")
     default, sites = content.get("default"), content.get("sites", {})
     if not isinstance(sites, dict):
-        raise OptionError("'sites' is an object of jumps by site name or glob")
+        raise OptionError("'sites' must be an object of jumps by site name or glob")
     return Recipe(
         None if default is None else checked_number(default, "the default"),
-        {name: checked_jump(jump, f"the jump of site '{name}'") for name, jump in sites.items()},
+        {name: Parameters.from_json(entry, f"the jump of site '{name}'").as_entry() for name, entry in sites.items()},
     )
 
 
@@ -106,19 +109,19 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise OptionError(f"'{repeated}' stands there twice")
+        raise OptionError(f"'{repeated}' is a duplicate key")
     return content
 
 
 def matching(pattern: str, names: Collection[str], source: str) -> list[str]:
-    """The names that a pattern picks: itself where it is one, else those that it matches as a glob.
+    """The names that a pattern selects: the one it equals, else those that it matches as a glob.
 
     Raises:
-        OptionError: none; the message lists the sites. `source` says where the pattern stands.
+        OptionError: it selects none; the message lists the sites. `source` says where the pattern came from.
     """
     found = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
     if not found:
         shown = ", ".join(list(names)[:MOST_NAMES_SHOWN]) or "none"
         more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
-        raise OptionError(f"{source} names '{pattern}', which is no site; the sites are: {shown}{more}")
+        raise OptionError(f"{source} names '{pattern}', which is not a site; the sites are: {shown}{more}")
     return found

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from onnx_jumprelu.activation.finder import READS_VALUES as READS_VALUES_OF_JUMPRELU
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, newest_opset, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
-from onnx_jumprelu.rewrite.foreign import Elsewhere
+from onnx_jumprelu.rewrite.foreign import ForeignJumpReLUs
 from onnx_jumprelu.rewrite.site import ActivationSite
 
 OLDEST_OPSET = 7
@@ -212,10 +213,10 @@ def _fused(node: NodeProto) -> Refusal | None:
     return None
 
 
-def recognise(at: NodeInScope, elsewhere: Elsewhere) -> Match | Refusal | None:
+def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | None:
     """What one node is: a rectifier, a look-alike with the reason why it stays, or neither."""
     is_rectifier = at.node.op_type in RECOGNISERS and domain_of(at.node.domain) == STANDARD_DOMAIN
-    left_alone = elsewhere.jumprelu(at.node) or (elsewhere.belongs(at.node) if is_rectifier else None)
+    left_alone = foreign.ends_at(at.node) or (foreign.contain(at.node) if is_rectifier else None)
     if left_alone is not None:
         return Refusal(*left_alone)
     recogniser = RECOGNISERS.get(at.node.op_type)
@@ -229,17 +230,17 @@ def recognise(at: NodeInScope, elsewhere: Elsewhere) -> Match | Refusal | None:
     return match
 
 
-# Bounds, slopes and zeros of rectifiers; jumps and zeros of JumpReLUs.
-VALUES_READ = frozenset({"Clip", "Max", "PRelu", "Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+# Operators whose constant inputs the recognisers read: bounds, slopes and zeros of rectifiers; jumps of JumpReLUs.
+READS_VALUES = frozenset({"Clip", "Max", "PRelu"}) | READS_VALUES_OF_JUMPRELU
 
 
-def names_read(model: ModelProto) -> set[str]:
-    """Tensors whose values the recognisers may look at, through Identity and Cast."""
+def tensors_to_decode(model: ModelProto) -> set[str]:
+    """Names of the tensors whose values the recognisers may read, also through Identity and Cast."""
     wanted: set[str] = set()
     for scope in walk_scopes(model):
         for node in reversed(scope.nodes):
             passes_on = node.op_type in ("Identity", "Cast", "CastLike") and wanted.intersection(node.output)
-            if node.op_type in VALUES_READ or passes_on:
+            if node.op_type in READS_VALUES or passes_on:
                 wanted.update(node.input)
     return wanted
 
@@ -284,12 +285,12 @@ def find(model: ModelProto) -> Iterator[Found]:
     """Every rectifier and look-alike of a model that carries no patch, in the order of the file."""
     types = infer_types(model)
     nodes = (
-        (NodeInScope(node, scope, types.get(scope.path, {})), elsewhere)
+        (NodeInScope(node, scope, types.get(scope.path, {})), foreign)
         for scope in walk_scopes(model)
-        for elsewhere in [Elsewhere(scope)]
+        for foreign in [ForeignJumpReLUs(scope)]
         for node in scope.nodes
     )
-    matches = [(at, match) for at, elsewhere in nodes if (match := recognise(at, elsewhere)) is not None]
+    matches = [(at, match) for at, foreign in nodes if (match := recognise(at, foreign)) is not None]
     for (at, match), name in zip(matches, _site_names([at for at, _ in matches]), strict=True):
         inferred = _type_of(at, match.input)
         site = ActivationSite(

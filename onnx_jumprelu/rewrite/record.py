@@ -1,16 +1,17 @@
-"""What was done to a model, in its `metadata_props`: enough to read, to repeat and to revert."""
+"""The record of a patch in a model's `metadata_props`: enough to read, repeat and revert the patch."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from onnx import ModelProto
 
-from onnx_jumprelu.activation.parameters import Jump, checked_jump
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import ProvenanceError
 
 PREFIX = "onnx_jumprelu."
@@ -24,19 +25,19 @@ class PatchedSite:
         name: The site's name.
         scope: The site's scope.
         tensor: Name of the activation's output.
-        jump: The jump that was asked for, one or one per channel; the graph holds it rounded to the element type.
-        lowering: How it was lowered.
-        jump_input: The graph input that overrides the jump, None where the jump is fixed.
-        added: Outputs of the nodes that the rewrite put before the site's own.
+        parameters: The parameters as given; the graph holds them rounded to the element type.
+        lowering: Name of the lowering.
+        inputs: Names of the graph inputs that override parameters, by the parameter's name; empty where all are fixed.
+        added: Outputs of the nodes that the rewrite inserted before the site's own node.
         original: The original node, serialized.
     """
 
     name: str
     scope: str
     tensor: str
-    jump: Jump
+    parameters: Parameters
     lowering: str
-    jump_input: str | None
+    inputs: Mapping[str, str]
     added: tuple[str, ...]
     original: bytes
 
@@ -47,13 +48,13 @@ class Provenance:
 
     Attributes:
         version: Version of this tool.
-        lowering: The lowerings in use, joined by commas.
+        lowering: The lowerings used, joined by commas.
         keep_nan: Whether NaN stays NaN.
         input_sha256: SHA-256 of the original file, or of the original message's serialization.
         sites: The rewritten activations, in the order of the file.
         shared: Outputs of the nodes that several sites of a scope use, by the scope's path.
-        jump_input: `one` graph input for all jumps, `each` site its own, or `` for none.
-        jump_inputs: Graph inputs (with default values) that hold jumps.
+        jump_input: `one` graph input per parameter for all sites, `each` site its own, or `` for none.
+        jump_inputs: Graph inputs (with default values) that hold parameters.
         functions: Names of the model-local functions that the rewrite added.
         imports: Scopes whose opset imports the rewrite extended: `main` or a function's path.
     """
@@ -77,7 +78,7 @@ def is_patched(model: ModelProto) -> bool:
 
 def write_provenance(model: ModelProto, record: Provenance) -> None:
     """Append the record to a model that carries none."""
-    jumps = {site.name: site.jump for site in record.sites}
+    jumps = {site.name: site.parameters.to_json() for site in record.sites}
     undo = {
         "sites": [
             {
@@ -85,7 +86,7 @@ def write_provenance(model: ModelProto, record: Provenance) -> None:
                 "scope": site.scope,
                 "tensor": site.tensor,
                 "lowering": site.lowering,
-                "jump_input": site.jump_input,
+                "jump_input": site.inputs.get("jump"),
                 "added": site.added,
                 "original": base64.b64encode(site.original).decode("ascii"),
             }
@@ -140,9 +141,9 @@ def _parse(entries: dict[str, str]) -> Provenance:
             name=site["name"],
             scope=site["scope"],
             tensor=site["tensor"],
-            jump=checked_jump(jumps[site["name"]], "a jump"),
+            parameters=Parameters.from_json(jumps[site["name"]], "a jump"),
             lowering=site["lowering"],
-            jump_input=site["jump_input"],
+            inputs={} if site["jump_input"] is None else {"jump": site["jump_input"]},
             added=tuple(site["added"]),
             original=base64.b64decode(site["original"], validate=True),
         )

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from onnx_jumprelu.activation.parameters import Jump, numbers_of
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.tuning.result import TrialPoint, Tuning, pareto
-
-SAME = 1e-3  # a model's element type, float16 among them, rounds its jumps
 
 
 @dataclass(frozen=True)
@@ -52,22 +48,22 @@ class SearchRecord:
     @property
     def uniform(self) -> list[TrialPoint]:
         """Of all candidates those with one jump for all sites, by rising jump, each jump once; 0 is the original."""
-        found: dict[float, TrialPoint] = {}
+        found: dict[Parameters, TrialPoint] = {}
         for point in self.trials:
-            jump, *others = {numbers_of(jump) for jump in point.jumps.values()}
-            if not others and len(jump) == 1:
-                found[jump[0]] = point
-        return [found[jump] for jump in sorted(found)]
+            parameters, *others = {each.simplified() for each in point.parameters.values()}
+            if not others and not parameters.per_channel:
+                found[parameters] = point
+        return [found[parameters] for parameters in sorted(found, key=lambda each: each.size)]
 
     @property
     def chosen(self) -> TrialPoint:
         """What tuning recommends."""
         return next(point for point in self.finalists if point.chosen)
 
-    def chose(self, jumps: Mapping[str, Jump]) -> bool:
-        """Whether these are the jumps that tuning recommends; a site that is not named has jump 0."""
-        recommended = self.chosen.jumps
-        return all(_same(recommended.get(site, 0.0), jumps.get(site, 0.0)) for site in {*recommended, *jumps})
+    def chose(self, given: Mapping[str, Parameters]) -> bool:
+        """Whether these are the parameters that tuning recommends; a site that is not named is a ReLU."""
+        recommended, relu = self.chosen.parameters, Parameters()
+        return all(recommended.get(site, relu).is_close(given.get(site, relu)) for site in {*recommended, *given})
 
 
 def recorded(found: Tuning) -> SearchRecord:
@@ -85,10 +81,3 @@ def recorded(found: Tuning) -> SearchRecord:
         trials=found.trials,
         finalists=found.finalists,
     )
-
-
-def _same(one: Jump, other: Jump) -> bool:
-    """Whether two jumps are nearly equal; one number equals as many of the same, one per channel."""
-    first, second = np.atleast_1d(one), np.atleast_1d(other)
-    fit = first.size == second.size or 1 in {first.size, second.size}
-    return fit and np.allclose(first, second, rtol=SAME, atol=0.0)

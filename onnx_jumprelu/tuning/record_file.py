@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from onnx_jumprelu.activation.parameters import Jump, checked_jump
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.files.hashes import model_sha256
@@ -100,12 +100,12 @@ class _Entries:
             raise self._unfit(key, "a list with something in it")
         return [_Entries(entry, f"'{key}', entry {place},") for place, entry in enumerate(value)]
 
-    def jumps(self, key: str) -> dict[str, Jump]:
+    def parameters(self, key: str) -> dict[str, Parameters]:
         value = self.get(key)
         if not isinstance(value, dict) or not value:
             raise self._unfit(key, "an object of jumps by site name")
         try:
-            return {site: checked_jump(jump, f"the jump of site '{site}'") for site, jump in value.items()}
+            return {site: Parameters.from_json(entry, f"the jump of site '{site}'") for site, entry in value.items()}
         except OptionError as error:
             raise _UnfitError(f"in {self._where} {error}") from error
 
@@ -134,7 +134,7 @@ def _record(entries: _Entries) -> SearchRecord:
 
 def _point(entries: _Entries) -> TrialPoint:
     return TrialPoint(
-        jumps=entries.jumps("jumps"),
+        parameters=entries.parameters("jumps"),
         clean_accuracy=entries.number("clean_accuracy", 1),
         worst_case=entries.number("worst_case", 1),
         chosen=entries.flag("chosen"),

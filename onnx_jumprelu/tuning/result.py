@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.names import NormName
-from onnx_jumprelu.rewrite.plan import SkippedSite
 from onnx_jumprelu.rewrite.recipe import Recipe
+from onnx_jumprelu.rewrite.site import SkippedSite
 from onnx_jumprelu.statistics import Share, paired_difference, share
 from onnx_jumprelu.tuning.preactivations import PreActivations
 
@@ -19,18 +19,23 @@ class TrialPoint:
     """One choice of jumps, measured on the validation split.
 
     Attributes:
-        jumps: The jump of each site, or of each of its channels, by the site's name.
+        parameters: The parameters of each site, by the site's name.
         clean_accuracy: Share of examples right without an attack.
         worst_case: Share of examples that withstood every attack.
         chosen: Whether this one became the recipe.
         family: How the jumps were chosen, such as `uniform` or `per site`.
     """
 
-    jumps: dict[str, Jump]
+    parameters: dict[str, Parameters]
     clean_accuracy: float
     worst_case: float
     chosen: bool
     family: str
+
+    @property
+    def jumps(self) -> dict[str, Jump]:
+        """The jump of each site, or of each of its channels, by the site's name."""
+        return {name: parameters.jump for name, parameters in self.parameters.items()}
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,21 @@ class Judged:
     """One choice of jumps, on the validation examples that the search never attacked.
 
     Attributes:
-        jumps: The jump of each site, or of each of its channels.
+        parameters: The parameters of each site, by the site's name.
         standing: Whether the model withstood every attack, of shape (N,).
         clean: Share of all validation examples that it gets right without an attack.
         held_out_clean: The same, of the held-out examples alone.
     """
 
-    jumps: dict[str, Jump]
+    parameters: dict[str, Parameters]
     standing: Bools
     clean: float
     held_out_clean: float
+
+    @property
+    def jumps(self) -> dict[str, Jump]:
+        """The jump of each site, or of each of its channels, by the site's name."""
+        return {name: parameters.jump for name, parameters in self.parameters.items()}
 
     @property
     def worst_case(self) -> Share:
@@ -122,6 +132,11 @@ class Tuning:
         return self.chosen.jumps
 
     @property
+    def parameters(self) -> dict[str, Parameters]:
+        """The recommended parameters of each site."""
+        return self.chosen.parameters
+
+    @property
     def over_uniform(self) -> Share | None:
         """Worst case of what the search came to, less that of the best single jump, over the held-out examples."""
         return None if self.uniform is None else paired_difference(self.proposed.standing, self.uniform.standing)
@@ -134,7 +149,7 @@ class Tuning:
     @property
     def recipe(self) -> Recipe:
         """The recommended jumps. A site with jump 0 stays the ReLU that it is, which computes the same, faster."""
-        kept = {name: jump for name, jump in self.jumps.items() if jump}
+        kept = {name: each.as_entry() for name, each in self.parameters.items() if not each.is_relu}
         return Recipe(None, kept) if kept else Recipe(0.0)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import checked
 from onnx_jumprelu.attacks.norms import norm_named
@@ -31,7 +32,6 @@ from onnx_jumprelu.tuning.sweep import Jumps, Sweep
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from onnx_jumprelu.activation.parameters import Jump
 
 FEWEST_EXAMPLES = 20  # fewer could not show anything
 MOST_FOR_QUICK = 400  # examples that the quick attacks take
@@ -163,7 +163,7 @@ class _Tuner:
             smallest_of_the_best(affordable),
             *([max(uniform, key=lambda trial: trial.rank)] if uniform else []),
         )
-        chosen = recommended(original, proposed).jumps
+        chosen = recommended(original, proposed).parameters
         settings = self._settings
         return Tuning(
             model=model,
@@ -212,8 +212,8 @@ class _Tuner:
         judge = self._thorough(held_out, self._settings.seed + 1)
         for trial in trials:
             held_out_clean = float(trial.correct[held_out.where].mean())
-            jumps = self._named(trial.jumps)
-            results.append(Judged(jumps, judge.standing(trial.jumps), trial.clean_accuracy, held_out_clean))
+            parameters = self._named(trial.jumps)
+            results.append(Judged(parameters, judge.standing(trial.jumps), trial.clean_accuracy, held_out_clean))
             self._on_done(1)
         return results
 
@@ -221,15 +221,15 @@ class _Tuner:
         attacks = self._threat.thorough(THOROUGH_STEPS, self._sweep.n_classes)
         return WorstCase(self._sweep, part.x, part.labels, attacks, seed)
 
-    def _named(self, jumps: Jumps) -> dict[str, Jump]:
-        return dict(zip(self._sweep.sites, jumps, strict=True))
+    def _named(self, jumps: Jumps) -> dict[str, Parameters]:
+        return dict(zip(self._sweep.sites, map(Parameters, jumps), strict=True))
 
-    def _point(self, trial: Trial, chosen: dict[str, Jump]) -> TrialPoint:
-        jumps = self._named(trial.jumps)
+    def _point(self, trial: Trial, chosen: dict[str, Parameters]) -> TrialPoint:
+        parameters = self._named(trial.jumps)
         return TrialPoint(
-            jumps=jumps,
+            parameters=parameters,
             clean_accuracy=trial.clean_accuracy,
             worst_case=trial.worst_case,
             family=trial.family,
-            chosen=jumps == chosen,
+            chosen=parameters == chosen,
         )

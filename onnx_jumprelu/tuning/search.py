@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_jumprelu.activation.parameters import Jump, mean
+from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.tuning.objective import WorstCase
 from onnx_jumprelu.tuning.preactivations import PreActivations, pooled_quantile
@@ -55,7 +55,7 @@ class Trial:
     @property
     def size(self) -> tuple[float, float]:
         """How large the jumps are: by what they silence, and of two that silence as much, by their sum."""
-        return self.strength, sum(mean(jump) for jump in self.jumps)
+        return self.strength, sum(Parameters(jump).size for jump in self.jumps)
 
     @property
     def rank(self) -> tuple[float, float, float]:

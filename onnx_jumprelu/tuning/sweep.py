@@ -9,7 +9,7 @@ from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
-from onnx_jumprelu.activation.parameters import Jump, shaped
+from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
@@ -19,10 +19,9 @@ from onnx_jumprelu.files.hashes import content_sha256
 from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
-from onnx_jumprelu.rewrite.plan import SkippedSite
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.record import is_patched
-from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 from onnx_jumprelu.tuning.preactivations import PreActivations, measure, observable
 
 Jumps = tuple[Jump, ...]  # of each site, in the order of the graph; 0 where it has none, never a list of zeros
@@ -63,7 +62,7 @@ class Sweep:
         self.sites = tuple(site.name for site in result.sites)
         by_name: dict[str, ActivationSite] = {site.name: site for site in found}
         self._found = [by_name[name] for name in self.sites]
-        self._inputs = [(str(site.jump_input), np.shape(site.jump)) for site in result.sites]
+        self._inputs = [(site.inputs, site.parameters.n_channels) for site in result.sites]
         self._per_channel = per_channel
         with naming(target.name):
             self._classifier = OnnxClassifier(
@@ -92,10 +91,10 @@ class Sweep:
     def at(self, jumps: Jumps, surrogate: str = "exact") -> OnnxClassifier:
         """The classifier with these jumps, in the same sessions."""
         values = {}
-        for (name, shape), site, jump in zip(self._inputs, self._found, jumps, strict=True):
+        for (names, n_channels), site, jump in zip(self._inputs, self._found, jumps, strict=True):
             # A single jump stands for all channels where the graph has room for one in each.
-            full = tuple(np.broadcast_to(jump, shape).tolist()) if shape else jump
-            values[name] = shaped(full, site.rank)
+            arrays = Parameters(jump).spread(n_channels).arrays(site.rank)
+            values.update({names[parameter]: array for parameter, array in arrays.items()})
         return self._with[surrogate].with_inputs(**values)
 
     def correct(self, jumps: Jumps, x: Floats, labels: Labels) -> Bools:

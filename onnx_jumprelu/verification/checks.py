@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from onnx_jumprelu.activation.lowerings import LOWERINGS, jump_type
-from onnx_jumprelu.activation.parameters import rounded, shaped
+from onnx_jumprelu.activation.definition import at_discontinuity, edge_values, jumprelu
+from onnx_jumprelu.activation.lowerings import LOWERINGS, parameter_type
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError, RunError
 from onnx_jumprelu.files.models import ModelFile
@@ -26,8 +26,8 @@ from onnx_jumprelu.rewrite.recognisers import find
 from onnx_jumprelu.rewrite.record import drop_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, one_line
-from onnx_jumprelu.verification.pair import REFERENCE, Pair, at_jump_zero, sha256
-from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, arrays, difference, has_nan, jumprelu, probes, site_model
+from onnx_jumprelu.verification.pair import REFERENCE, Pair, as_relu, sha256
+from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, arrays, difference, has_nan, site_model
 from onnx_jumprelu.verification.structure import Region, compare
 from onnx_jumprelu.version import __version__
 
@@ -105,10 +105,10 @@ def _record(pair: Pair) -> str:
         raise FailedError("the record names other sites than the graph has")
     for region in pair.regions:
         site = recorded[region.found.site.scope, region.found.site.tensor]
-        elem_type = region.found.elem_type if site.jump_input is None else jump_type(region.found.elem_type)
-        if rounded(site.jump, elem_type) != pair.jump(region):
+        elem_type = parameter_type(region.found.elem_type) if site.inputs else region.found.elem_type
+        if site.parameters.rounded(elem_type) != pair.parameters(region):
             raise FailedError(
-                f"site '{site.name}': the record says jump {site.jump!r}, the graph {pair.jump(region)!r}"
+                f"site '{site.name}': the record says {site.parameters}, the graph holds {pair.parameters(region)}"
             )
     if record.input_sha256 not in (pair.original.sha256, sha256(pair.original.model)):
         raise FailedError("the record names another original (SHA-256 differs)")
@@ -125,11 +125,11 @@ def _record(pair: Pair) -> str:
 
 def _lowering_without_record(pair: Pair) -> str | None:
     """The lowering that gives the patched model's very bytes, None where none of this tool's does."""
-    jumps = {region.found.site.name: pair.jump(region) for region in pair.regions}
+    given = {region.found.site.name: pair.parameters(region) for region in pair.regions}
     for lowering, keep_nan in itertools.product(LOWERINGS, (False, True)):
         with contextlib.suppress(JumpReLUError):
             options = PatchOptions(
-                recipe=Recipe(None, jumps), lowering=cast("LoweringName", lowering), keep_nan=keep_nan
+                recipe=Recipe(None, given), lowering=cast("LoweringName", lowering), keep_nan=keep_nan
             )
             candidate = copy.deepcopy(pair.original.model)
             patch_in_place(candidate, options)
@@ -156,21 +156,21 @@ def _site_alone(pair: Pair, region: Region) -> int:
 
 def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
     site, cap = region.found.site, region.found.cap
-    jump = rounded(pair.jump(region), elem_type)
-    x = probes(elem_type, jump, cap, pair.seed, site.rank or 1)
+    parameters = pair.parameters(region).rounded(elem_type)
+    x = edge_values(elem_type, parameters, cap, pair.seed, site.rank or 1)
     keeps_nan = pair.keeps_nan(site.name)
     undecided = np.zeros(x.shape, bool)
     if keeps_nan is None or (keeps_nan and cap is not None):
         undecided |= np.isnan(x)  # no record says, or it is up to the operator that caps
     if region.found.elem_type is None and elem_type == TensorProto.FLOAT16:
-        undecided |= x == shaped(jump, x.ndim).astype(x.dtype)  # see _sites_inside: the jump may be left unrounded
+        undecided |= at_discontinuity(x, parameters)  # see _sites_inside: the jump may be left unrounded
     x[undecided] = 0
-    model = site_model(region, elem_type, x.shape, pair.patched.model, pair.jumps)
+    model = site_model(region, elem_type, x.shape, pair.patched.model, pair.inputs)
     for optimize in (False, True):
         runner = pair.runner(model, pair.patched, optimize=optimize)
         for piece in np.array_split(x, -(-x.size // LARGEST_PIECE)):
             (y,) = runner.run(None, {site.input: piece})
-            wrong = difference(y, jumprelu(piece, jump, cap, keep_nan=bool(keeps_nan)))
+            wrong = difference(y, jumprelu(piece, parameters, cap, keep_nan=bool(keeps_nan)))
             if wrong:
                 raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
     return 2 * int((~undecided).sum())
@@ -188,12 +188,12 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
         if x.shape != y.shape:
             shapes = f"{list(x.shape)} becomes {list(y.shape)}"
             raise FailedError(f"site '{site.name}' changes its input's shape on {source}: {shapes}")
-        jump = rounded(pair.jump(region), helper.np_dtype_to_tensor_dtype(x.dtype))
-        expected = jumprelu(x, jump, region.found.cap)
+        parameters = pair.parameters(region).rounded(helper.np_dtype_to_tensor_dtype(x.dtype))
+        expected = jumprelu(x, parameters, region.found.cap)
         decided = ~np.isnan(x)
         if x.dtype == np.float16:
             # onnxruntime computes float16 in float32 on the CPU, merges casts, and so may compare before it rounds.
-            decided &= x != shaped(jump, x.ndim).astype(x.dtype)
+            decided &= ~at_discontinuity(x, parameters)
         wrong = difference(y[decided], expected[decided])
         if wrong:
             raise FailedError(f"site '{site.name}' is not JumpReLU of its input on {source}: {wrong}")
@@ -215,7 +215,7 @@ def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
 
 def _jump_zero(pair: Pair) -> str:
     feeds, expected, source = pair.trial
-    zeroed = at_jump_zero(pair.patched.model, pair.regions, pair.jumps)
+    zeroed = as_relu(pair.patched.model, pair.regions, pair.inputs)
     actual = pair.runner(zeroed, pair.patched).run(None, feeds)
     wrong, engine = _first_difference(pair, actual, expected), ""
     if wrong and any(region.found.elem_type == TensorProto.FLOAT16 for region in pair.regions):

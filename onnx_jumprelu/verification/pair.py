@@ -9,20 +9,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, numpy_helper
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.reading import set_to_relu
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.files.models import ModelFile
-from onnx_jumprelu.graphs.constants import constant_node_value, tensor
+from onnx_jumprelu.graphs.constants import tensor
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.rewrite.record import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, Runner
 from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
-from onnx_jumprelu.verification.sites import has_nan, jump_in_graph
-from onnx_jumprelu.verification.structure import Region, jump_inputs
+from onnx_jumprelu.verification.sites import has_nan, parameters_in_graph
+from onnx_jumprelu.verification.structure import Region, parameter_inputs
 
 REFERENCE = "onnx's reference evaluator"
 
@@ -48,18 +49,18 @@ class Pair:
     engine: str = "onnxruntime"
 
     @cached_property
-    def jumps(self) -> set[str]:
-        """Names of the graph inputs that hold jumps."""
-        return jump_inputs(self.original.model, self.patched.model)
+    def inputs(self) -> set[str]:
+        """Names of the graph inputs that hold parameters."""
+        return parameter_inputs(self.original.model, self.patched.model)
 
     @cached_property
     def _defaults(self) -> dict[str, Array]:
-        held = (entry for entry in self.patched.model.graph.initializer if entry.name in self.jumps)
+        held = (entry for entry in self.patched.model.graph.initializer if entry.name in self.inputs)
         return {entry.name: numpy_helper.to_array(entry).astype(np.float64) for entry in held}
 
-    def jump(self, region: Region) -> Jump:
-        """The jump that the graph holds for a site, one or one per channel."""
-        return jump_in_graph(region, self._defaults)
+    def parameters(self, region: Region) -> Parameters:
+        """The parameters that the graph holds for a site. Raises StructureError."""
+        return parameters_in_graph(region, self._defaults)
 
     @cached_property
     def record(self) -> Provenance | None:
@@ -115,22 +116,13 @@ def sha256(model: ModelProto) -> str:
     return hashlib.sha256(model.SerializeToString()).hexdigest()
 
 
-def at_jump_zero(patched: ModelProto, regions: list[Region], jumps: set[str]) -> ModelProto:
-    """The patched model with every jump that its sites hold set to 0, wherever a lowering keeps it."""
+def as_relu(patched: ModelProto, regions: list[Region], inputs: set[str]) -> ModelProto:
+    """A copy of the patched model in which every site holds the parameters of ReLU, whatever its lowering."""
     zeroed = copy.deepcopy(patched)
     ours = {(region.scope.path, output) for region in regions for node in region.nodes for output in node.output}
     for scope in walk_scopes(zeroed):
-        for node in scope.nodes:
-            if not any((scope.path, output) in ours for output in node.output):
-                continue
-            if node.op_type == "Constant":
-                zeros = np.zeros_like(constant_node_value(node))
-                del node.attribute[:]
-                node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(zeros)))
-            elif node.op_type == "ThresholdedRelu":
-                del node.attribute[:]
-                node.attribute.append(helper.make_attribute("alpha", 0.0))
+        set_to_relu(node for node in scope.nodes if any((scope.path, output) in ours for output in node.output))
     for default in zeroed.graph.initializer:
-        if default.name in jumps:
+        if default.name in inputs:
             default.CopyFrom(tensor(default.data_type, np.zeros(default.dims), default.name))
     return zeroed

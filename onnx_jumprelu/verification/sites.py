@@ -6,19 +6,20 @@ LeakyRelu with alpha 0 returns -0 for every negative number, and -0 == 0. One Na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.activation.lowerings import DOMAIN
-from onnx_jumprelu.activation.parameters import Jump, shaped
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.reading import NotParametersError, parameters_in
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant_node_value, numpy_dtype
+from onnx_jumprelu.graphs.constants import NotConstantError, numpy_dtype
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.verification.structure import Region, StructureError
 
-N_RANDOM = 4096
 # Where the file does not tell the element type, a site must be right for each that onnxruntime computes with.
 POSSIBLE_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
@@ -67,86 +68,25 @@ def arrays(output: object) -> list[Array]:
     return [] if output is None else [np.asarray(output)]
 
 
-def jumprelu(x: Array, jump: Jump, cap: float | None = None, *, keep_nan: bool = False) -> Array:
-    """`x if x > jump else 0`, capped: the definition, in NumPy and in the type of x.
-
-    Args:
-        x: Pre-activations of any shape and floating-point type.
-        jump: The jump, a number of that type, or one per channel (axis 1).
-        cap: Upper bound (6 for ReLU6), None for none.
-        keep_nan: NaN stays NaN; otherwise it becomes 0, as no NaN is greater than the jump.
-    """
-    zero = x.dtype.type(0)
-    with np.errstate(invalid="ignore"):  # NaN
-        y: Array = np.where(x > shaped(jump, x.ndim).astype(x.dtype), x, zero)
-        if cap is not None:
-            y = np.minimum(y, x.dtype.type(cap))
-        return np.where(np.isnan(x), x, y) if keep_nan else y
-
-
-def probes(elem_type: int, jump: Jump, cap: float | None, seed: int, rank: int = 1) -> Array:
-    """Values that tell JumpReLU from its look-alikes, of shape (N,), or (N, C, 1, ...) for a jump per channel.
-
-    Every number of a 16-bit type; else edge cases (around the jump, the cap and zero, infinities, NaN) and seeded
-    random numbers on the jump's scale.
-    """
-    if not isinstance(jump, tuple):
-        return _probes(elem_type, jump, cap, seed)
-    channels = [_probes(elem_type, value, cap, seed + place) for place, value in enumerate(jump)]
-    stacked = np.stack(channels, axis=1)
-    return stacked.reshape(*stacked.shape, *[1] * (rank - 2))
-
-
-def _probes(elem_type: int, jump: float, cap: float | None, seed: int) -> Array:
-    dtype = numpy_dtype(elem_type)
-    if dtype.itemsize == 2:  # noqa: PLR2004
-        return np.arange(2**16, dtype=np.uint16).view(dtype)
-    info = np.finfo(np.float64 if dtype == np.float64 else np.float32)
-    centres = np.asarray([jump, 0.0, info.tiny, 1.0, *([] if cap is None else [cap])], dtype)
-    around = [np.nextafter(centres, dtype.type(towards)) for towards in (-np.inf, np.inf)]
-    special = np.asarray([-0.0, info.max, info.min, np.inf, -np.inf, np.nan], dtype)
-    rng = np.random.default_rng(seed)
-    random = (rng.standard_normal(N_RANDOM) * (1.0 + jump)).astype(dtype)
-    return np.concatenate([centres, *around, -centres, special, random])
-
-
-def jump_in_graph(region: Region, defaults: dict[str, Array]) -> Jump:
-    """The jump that a site's nodes hold: the largest of their constants, of which the only other one is 0.
+def parameters_in_graph(region: Region, defaults: Mapping[str, Array]) -> Parameters:
+    """The parameters that a site's nodes hold.
 
     Args:
         region: The site.
-        defaults: Default values of the jump inputs, by name.
+        defaults: Default values of the parameter inputs, by name.
 
     Raises:
-        StructureError: a number is negative or not finite, or several do not lie along the site's channels.
+        StructureError: they are not the parameters of a JumpReLU.
     """
     site = region.found.site
-    values = [np.zeros(())]
-    for node in region.nodes:
-        values += [defaults[name] for name in node.input if name in defaults]
-        if node.op_type == "Constant":
-            values.append(constant_node_value(node).astype(np.float64))
-        elif node.op_type == "ThresholdedRelu":
-            values.append(np.asarray(attribute(node, "alpha", 1.0)))
-    for value in values:
-        if not (np.isfinite(value) & (value >= 0)).all():
-            raise StructureError(f"site '{site.name}' holds a jump that is not a finite number of at least 0")
-    largest = max(values, key=lambda value: (value.max(initial=0.0), value.size))
-    if largest.size == 1:
-        return float(largest.item())
-    jump = tuple(largest.ravel().tolist())
-    shape: tuple[int, ...] = largest.shape
-    if len(shape) == site.rank and shape[0] == 1:
-        shape = shape[1:]  # broadcasts as it does without
-    if site.n_channels != len(jump) or shaped(jump, site.rank).shape != shape:
-        raise StructureError(
-            f"site '{site.name}' holds jumps of shape {list(largest.shape)}, which do not lie along its channels"
-        )
-    return jump
+    try:
+        return parameters_in(region.nodes, defaults, site.rank, site.n_channels)
+    except NotParametersError as error:
+        raise StructureError(f"site '{site.name}' {error}") from error
 
 
 def site_model(
-    region: Region, elem_type: int, shape: tuple[int, ...], patched: ModelProto, jumps: set[str]
+    region: Region, elem_type: int, shape: tuple[int, ...], patched: ModelProto, inputs: set[str]
 ) -> ModelProto:
     """A site's nodes as a model of their own, from pre-activation to activation, both of this shape but for axis 0."""
     site, proto = region.found.site, _root(region)
@@ -156,7 +96,7 @@ def site_model(
         "site",
         [helper.make_tensor_value_info(site.input, elem_type, dims)],
         [helper.make_tensor_value_info(site.tensor, elem_type, dims)],
-        [tensor for tensor in patched.graph.initializer if tensor.name in jumps],
+        [tensor for tensor in patched.graph.initializer if tensor.name in inputs],
     )
     for name in region.found.node.input:
         if name not in (site.input, ""):

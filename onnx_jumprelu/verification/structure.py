@@ -43,12 +43,12 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
     Raises:
         StructureError: something else differs; the message says what.
     """
-    jumps = jump_inputs(original, patched)
+    inputs = parameter_inputs(original, patched)
     functions = {function_key(function) for function in original.functions}
     added_functions = {
         key for function in patched.functions if (key := function_key(function)) not in functions if _is_ours(function)
     }
-    ours, theirs = _shell(original, set(), set()), _shell(patched, jumps, added_functions)
+    ours, theirs = _shell(original, set(), set()), _shell(patched, inputs, added_functions)
     if ours.SerializeToString() != theirs.SerializeToString():
         raise StructureError(f"the models differ outside their nodes: in {_where_different(ours, theirs)}")
     activations = {(found.site.scope, found.site.tensor): found for found in find(original)}
@@ -58,11 +58,11 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
         other = scopes.pop(scope.path, None)
         if other is None:
             raise StructureError(f"'{scope.path}' is missing")
-        regions += _compare_scope(scope, other, activations, jumps)
+        regions += _compare_scope(scope, other, activations, inputs)
     for path in scopes:
         if path.removeprefix("function ") not in added_functions:
             raise StructureError(f"'{path}' is not in the original")
-    for name in jumps - {name for region in regions for node in region.nodes for name in node.input}:
+    for name in inputs - {name for region in regions for node in region.nodes for name in node.input}:
         raise StructureError(f"the graph input '{name}' is not in the original, and no activation site uses it")
     return regions
 
@@ -71,21 +71,21 @@ def _is_ours(function: FunctionProto) -> bool:
     return function.domain == DOMAIN
 
 
-def jump_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
+def parameter_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
     """Graph inputs that the patched model has and the original has not, each with a default value."""
     given = {value.name for value in original.graph.input}
     defaults = {tensor.name for tensor in patched.graph.initializer}
     return {value.name for value in patched.graph.input if value.name not in given and value.name in defaults}
 
 
-def _shell(model: ModelProto, jumps: set[str], added_functions: set[str]) -> ModelProto:
+def _shell(model: ModelProto, inputs: set[str], added_functions: set[str]) -> ModelProto:
     """Everything but the nodes and what a patch may add: the record, jump inputs, functions, and their import."""
     shell = copy.deepcopy(model)
     drop_provenance(shell)
     del shell.graph.node[:]
     for values in (shell.graph.input, shell.graph.initializer):
         for index in reversed(range(len(values))):
-            if values[index].name in jumps:
+            if values[index].name in inputs:
                 del values[index]
     for index in reversed(range(len(shell.functions))):
         function = shell.functions[index]
@@ -121,7 +121,7 @@ def _drop_import(owner: ModelProto | FunctionProto) -> None:
 
 
 def _compare_scope(
-    ours: Scope, theirs: Scope, activations: dict[tuple[str, str], Found], jumps: set[str]
+    ours: Scope, theirs: Scope, activations: dict[tuple[str, str], Found], inputs: set[str]
 ) -> list[Region]:
     """Walk both node lists side by side; what is only in the patched one must serve a site."""
     if ours.parent is not None and _bare(ours.proto) != _bare(theirs.proto):
@@ -145,7 +145,7 @@ def _compare_scope(
     regions = []
     served: set[int] = set()
     for found, end in ends:
-        needed = _needed(found, end, added, makers, jumps)
+        needed = _needed(found, end, added, makers, inputs)
         served |= needed
         regions.append(Region(found, theirs, (*(added[index] for index in sorted(needed)), end)))
     for index in set(range(len(added))) - served:
@@ -160,9 +160,9 @@ def _activation(node: NodeProto, scope: Scope, activations: dict[tuple[str, str]
     return found
 
 
-def _needed(found: Found, end: NodeProto, added: list[NodeProto], makers: dict[str, int], jumps: set[str]) -> set[int]:
+def _needed(found: Found, end: NodeProto, added: list[NodeProto], makers: dict[str, int], inputs: set[str]) -> set[int]:
     """The added nodes that a site's last node depends on, by index."""
-    allowed = {found.site.input, *found.node.input, *jumps, ""}
+    allowed = {found.site.input, *found.node.input, *inputs, ""}
     needed: set[int] = set()
     todo = list(end.input)
     while todo:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_jumprelu.activation.lowerings import LOWERINGS, JumpSite, Lowering
+from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName
@@ -241,8 +241,8 @@ class TestVerify:
         assert files(folder) == before
 
 
-def _greater_or_equal(site: JumpSite, to: GraphBuilder) -> str:
-    mask = to.op("GreaterOrEqual", [site.x, site.threshold(to)], "mask")
+def _greater_or_equal(site: LoweringSite, to: GraphBuilder) -> str:
+    mask = to.op("GreaterOrEqual", [site.x, site.operand("jump", to)], "mask")
     return to.op("Where", [mask, site.x, site.constant(0.0, "zero", to)], "wrong")
 
 
@@ -278,13 +278,13 @@ BAD: dict[str, tuple[list[str], str]] = {
     "both": (["patch", "relu.onnx", "--jump", "1", "--recipe", "r.json"], "give either --jump"),
     "unknown site": (
         ["patch", "relu.onnx", "--recipe", "unknown.json"],
-        "names 'conv9', which is no site; the sites are: y",
+        "names 'conv9', which is not a site; the sites are: y",
     ),
     "no recipe": (["patch", "relu.onnx", "--recipe", "none.json"], "none.json: cannot read the recipe"),
     "unknown pattern": (["patch", "relu.onnx", "--jump", "1", "--include", "z*"], "include names 'z*'"),
     "no activation": (
         ["patch", "sigmoid.onnx", "--jump", "1"],
-        "sigmoid.onnx: has no activation that JumpReLU could replace",
+        "sigmoid.onnx: has no activation that JumpReLU can replace",
     ),
     "none patchable": (
         ["patch", "leaky.onnx", "--jump", "1"],

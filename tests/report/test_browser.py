@@ -14,7 +14,7 @@ from onnx_jumprelu.report import html
 from onnx_jumprelu.tuning.result import TrialPoint
 from tests.report.browsing import DESK, Opened, Scheme, hidden, illegible, opened, too_wide, undrawn
 from tests.report.contrast import luminance
-from tests.report.tunings import RECORD
+from tests.report.tunings import RECORD, by_site
 from tests.report.verdicts import ABOUT, BARE, FAILING, FLAGS, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, example
 
 pytest.importorskip("jinja2")
@@ -33,7 +33,9 @@ DARK = 0.05  # luminance
 
 SITES = [f"/features/stage{number // 8}/block{number % 8}/activation/Relu_{number}" for number in range(50)]
 LONG = [
-    TrialPoint({site: jump * place / 50 for place, site in enumerate(SITES)}, 0.9, 0.8 + jump, jump > 0, "sites")
+    TrialPoint(
+        by_site({site: jump * place / 50 for place, site in enumerate(SITES)}), 0.9, 0.8 + jump, jump > 0, "sites"
+    )
     for jump in (0.0, 0.1)
 ]
 # A model with many sites, and names that leave no place to break a line.
@@ -46,15 +48,17 @@ LARGE = replace(
 
 def everything() -> str:
     jumps: dict[str, Jump] = {"conv1": 1.5, "block/relu": (0.0, 0.25, 1.0), "fc": 0.0}
-    return html.render(replace(FAILING, flags=FLAGS), [example(), example(3, 8)], RECORD, jumps)
+    return html.render(replace(FAILING, flags=FLAGS), [example(), example(3, 8)], RECORD, by_site(jumps))
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "everything": everything,
     "large": lambda: html.render(
-        LARGE, [example()], replace(RECORD, trials=LONG, finalists=LONG), dict.fromkeys(SITES, 0.5)
+        LARGE, [example()], replace(RECORD, trials=LONG, finalists=LONG), by_site(dict.fromkeys(SITES, 0.5))
     ),
-    "hostile": lambda: html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], None, {HOSTILE: 1.0}),
+    "hostile": lambda: html.render(
+        HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], None, by_site({HOSTILE: 1.0})
+    ),
     "incomplete": lambda: html.render(INCOMPLETE),
     "bare": lambda: html.render(BARE),
 }

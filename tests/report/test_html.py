@@ -19,7 +19,7 @@ from onnx_jumprelu.verdict.gallery import Example, is_image
 from onnx_jumprelu.verdict.result import Verdict
 from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
 from tests.report.page import Page
-from tests.report.tunings import RECORD
+from tests.report.tunings import RECORD, by_site
 from tests.report.verdicts import (
     ALL,
     CURVE,
@@ -54,7 +54,7 @@ def requests(text: str) -> Iterator[str]:
 
 
 def full(verdict: Verdict) -> str:
-    return html.render(verdict, [example(), example(3, 8)], RECORD, JUMPS)
+    return html.render(verdict, [example(), example(3, 8)], RECORD, by_site(JUMPS))
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -111,9 +111,9 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    points = [TrialPoint({HOSTILE: jump}, 0.9, 0.8, bool(jump), HOSTILE) for jump in (0.0, 1.0)]
+    points = [TrialPoint(by_site({HOSTILE: jump}), 0.9, 0.8, bool(jump), HOSTILE) for jump in (0.0, 1.0)]
     tuning = replace(RECORD, model=HOSTILE, data=HOSTILE, norm=HOSTILE, trials=points, finalists=points)
-    text = html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], tuning, {HOSTILE: 1.0})
+    text = html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], tuning, by_site({HOSTILE: 1.0}))
     assert list(requests(text)) == []
     assert "<script" not in text
     assert text.count("&lt;script&gt;") > 8

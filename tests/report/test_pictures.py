@@ -13,13 +13,15 @@ import pytest
 from onnx_jumprelu.report import drawing, pictures, tuning_picture
 from onnx_jumprelu.tuning.result import TrialPoint
 from tests.models import single
-from tests.report.tunings import RECORD, tuning
+from tests.report.tunings import RECORD, by_site, tuning
 from tests.report.verdicts import BARE, CURVE, GAIN, HOSTILE, HOSTILE_VERDICT, N, example, first
 
 matplotlib = pytest.importorskip("matplotlib")
 
 SVG = "{http://www.w3.org/2000/svg}"
-HOSTILE_POINTS = [TrialPoint({"a": jump, "模型": jump}, 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)]
+HOSTILE_POINTS = [
+    TrialPoint(by_site({"a": jump, "模型": jump}), 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)
+]
 HOSTILE_RECORD = replace(RECORD, trials=HOSTILE_POINTS, finalists=HOSTILE_POINTS)
 DRAWINGS: dict[str, Callable[[], str]] = {
     "accuracies": lambda: pictures.accuracies(GAIN),

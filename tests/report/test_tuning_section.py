@@ -10,7 +10,7 @@ from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import html
 from onnx_jumprelu.tuning.record import SearchRecord
 from tests.report.page import Page
-from tests.report.tunings import RECORD, TRIALS, point
+from tests.report.tunings import RECORD, TRIALS, by_site, point
 from tests.report.verdicts import GAIN
 
 pytest.importorskip("jinja2")
@@ -21,7 +21,7 @@ JUMPS: dict[str, Jump] = {"conv1": 1.5, "fc": 0.0}
 
 def section(title: str, tuning: SearchRecord = RECORD, jumps: dict[str, Jump] | None = None) -> str:
     """The words of a section."""
-    text = html.render(GAIN, tuning=tuning, jumps=JUMPS if jumps is None else jumps)
+    text = html.render(GAIN, tuning=tuning, jumps=by_site(JUMPS if jumps is None else jumps))
     start = text.index(f"<h2>{title}</h2>")
     return Page(text[start : text.index("</section>", start)]).text
 
@@ -60,7 +60,7 @@ def test_without_several_jumps_for_all_there_is_no_sweep() -> None:
 
 def test_the_bars_are_as_long_as_the_jumps() -> None:
     jumps: dict[str, Jump] = {"a": 2.0, "b": (0.0, 1.0, 2.0), "c": 0.5, "d": 0.0}
-    text = html.render(GAIN, jumps=jumps)
+    text = html.render(GAIN, jumps=by_site(jumps))
     assert re.findall(r'style="width: (.*?)"', text) == ["100.0%", "50.0%", "25.0%"]
     assert "a 2 b 0 to 2, per channel c 0.5 d 0" in section("Jump of each site", jumps=jumps)
-    assert re.findall(r'style="width: (.*?)"', html.render(GAIN, jumps={"a": 0.0})) == []
+    assert re.findall(r'style="width: (.*?)"', html.render(GAIN, jumps=by_site({"a": 0.0}))) == []

@@ -1,18 +1,24 @@
 """A search for jumps made by hand: quick attacks and thorough ones have no number in common."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.tuning.record import SearchRecord
 from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning
 
 
+def by_site(jumps: Mapping[str, Jump]) -> dict[str, Parameters]:
+    """Parameters of sites with these jumps."""
+    return {site: Parameters(jump) for site, jump in jumps.items()}
+
+
 def point(conv1: Jump, fc: Jump, clean: float, worst: float, family: str, *, chosen: bool = False) -> TrialPoint:
-    return TrialPoint({"conv1": conv1, "fc": fc}, clean, worst, chosen, family)
+    return TrialPoint(by_site({"conv1": conv1, "fc": fc}), clean, worst, chosen, family)
 
 
 TRIALS = (
@@ -66,8 +72,8 @@ def tuning(model: Path) -> Tuning:
         skipped=(),
         trials=TRIALS,
         finalists=FINALISTS,
-        original=Judged(TRIALS[0].jumps, standing(340), 0.99, 0.99),
-        proposed=Judged(TRIALS[4].jumps, standing(410), 0.985, 0.98),
+        original=Judged(TRIALS[0].parameters, standing(340), 0.99, 0.99),
+        proposed=Judged(TRIALS[4].parameters, standing(410), 0.985, 0.98),
         uniform=None,
         cut_short=False,
         seconds=1.0,

@@ -118,8 +118,8 @@ def test_as_an_input() -> None:
 @pytest.mark.parametrize(
     ("jumps", "words"),
     [
-        ([0.5, 1.0], "has 3 channels, and the recipe gives it 2 jumps"),
-        ([0.5] * 4, "has 3 channels, and the recipe gives it 4 jumps"),
+        ([0.5, 1.0], "has 3 channels, but the recipe gives it 2 jumps"),
+        ([0.5] * 4, "has 3 channels, but the recipe gives it 4 jumps"),
         ([], "is an empty list"),
         ([0.5, -1.0, 0.5], "channel 1, must be a finite number of at least 0, not -1.0"),
         ([0.5, 1e39, 0.5], "jump 1e+39 is out of range for float32"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from onnx_jumprelu import OptionError, Recipe, patch_model
+from onnx_jumprelu.activation.parameters import Parameters
 from tests.models import parse
 from tests.rewrite.test_patch import TWO
 
@@ -21,10 +22,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert Recipe.read(written(tmp_path, Recipe(None, {"a": 1.0}).to_json())) == Recipe(None, {"a": 1.0})
 
 
-def test_exact_names_go_before_globs_and_earlier_globs_before_later_ones() -> None:
+def test_exact_names_take_precedence_over_globs_and_earlier_globs_over_later_ones() -> None:
     recipe = Recipe(0.1, {"l*": 1.0, "layer?": 2.0, "layer1": 3.0, "[odd]": 4.0})
-    jumps = recipe.jumps(["layer1", "layer2", "lx", "relu", "[odd]", "o"])
-    assert jumps == {"layer1": 3.0, "layer2": 1.0, "lx": 1.0, "relu": 0.1, "[odd]": 4.0, "o": 0.1}
+    jumps = recipe.parameters(["layer1", "layer2", "lx", "relu", "[odd]", "o"])
+    assert jumps == {
+        name: Parameters(jump)
+        for name, jump in {"layer1": 3.0, "layer2": 1.0, "lx": 1.0, "relu": 0.1, "[odd]": 4.0, "o": 0.1}.items()
+    }
 
 
 def test_without_a_default_the_rest_stays() -> None:
@@ -35,7 +39,7 @@ def test_without_a_default_the_rest_stays() -> None:
 
 @pytest.mark.parametrize("name", ["conv9", "conv*"])
 def test_an_unknown_site_lists_the_sites(name: str) -> None:
-    with pytest.raises(OptionError, match=r"the recipe names 'conv.', which is no site; the sites are: a, y"):
+    with pytest.raises(OptionError, match=r"the recipe names 'conv.', which is not a site; the sites are: a, y"):
         patch_model(parse(TWO), recipe=Recipe(0.5, {name: 1.0}))
 
 
@@ -46,7 +50,7 @@ def test_an_unknown_site_lists_the_sites(name: str) -> None:
         ("[1]", "a recipe is an object"),
         ("{}", "neither a default nor a site"),
         ('{"defualt": 1}', "unknown key 'defualt'"),
-        ('{"sites": [1]}', "'sites' is an object"),
+        ('{"sites": [1]}', "'sites' must be an object"),
         ('{"default": -1}', "the default must be a finite number of at least 0, not -1"),
         ('{"default": NaN}', "the default must be a finite number"),
         ('{"sites": {"a": "1"}}', "site 'a' must be a finite number of at least 0, not \"1\""),
@@ -54,7 +58,7 @@ def test_an_unknown_site_lists_the_sites(name: str) -> None:
         ('{"default": 1' + "0" * 400 + "}", "the default must be"),
         ('{"default": 1' + "0" * 5000 + "}", "not a recipe"),
         ("[" * 100_000, "not a recipe"),
-        ('{"sites": {"a": 1, "a": 2}}', "'a' stands there twice"),
+        ('{"sites": {"a": 1, "a": 2}}', "'a' is a duplicate key"),
     ],
 )
 def test_broken_files_say_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:

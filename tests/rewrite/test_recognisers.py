@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float s) => (float[N] y)
               { y = PRelu(x, s) }"""),
     ),
-    "ThresholdedRelu": ("is a JumpReLU already (jump 0.7)", single("ThresholdedRelu", alpha=0.7)),
+    "ThresholdedRelu": ("is already a JumpReLU (jump 0.7)", single("ThresholdedRelu", alpha=0.7)),
     "GRU": (
         "Relu is inside the GRU node",
         parse("""<ir_version: 8, opset_import: ["" : 17]>
@@ -317,7 +317,7 @@ def test_a_model_that_was_patched_elsewhere_is_left_alone(lowering: LoweringName
     sites = find_activations(patched)
     assert not any(site.patchable for site in sites)
     reasons = [str(site.reason) for site in sites]
-    assert sum("is a JumpReLU already (jump 0.5), not put there by this tool" in reason for reason in reasons) == 2
-    assert any("behind a JumpReLU" in reason for reason in reasons)  # the cap
-    with pytest.raises(PatchError, match="not put there by this tool"):
+    assert sum("is already a JumpReLU (jump 0.5), not added by this tool" in reason for reason in reasons) == 2
+    assert any("follows a JumpReLU" in reason for reason in reasons)  # the cap
+    with pytest.raises(PatchError, match="not added by this tool"):
         patch_model(patched, 1.0)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from onnx_jumprelu import OnnxClassifier, Recipe, patch_model
-from onnx_jumprelu.activation.parameters import mean
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.classifier.target import Target
@@ -160,8 +160,8 @@ class _Window:
 
     def standing(self, jumps: Jumps) -> Bools:
         first, *others = jumps
-        inside = self._low < mean(first) < self._high and not any(others)
-        return np.arange(40) < (40 if inside else 20 - bool(mean(first)) - 2 * any(others))
+        inside = self._low < Parameters(first).size < self._high and not any(others)
+        return np.arange(40) < (40 if inside else 20 - bool(Parameters(first).size) - 2 * any(others))
 
 
 def test_what_gains_between_two_levels_is_found(scene: Scene) -> None:
@@ -196,7 +196,9 @@ class TestSelection:
 
     def test_front(self) -> None:
         points = [
-            TrialPoint(jumps={"a": jump}, clean_accuracy=clean, worst_case=worst, family="sites", chosen=False)
+            TrialPoint(
+                parameters={"a": Parameters(jump)}, clean_accuracy=clean, worst_case=worst, family="sites", chosen=False
+            )
             for jump, clean, worst in [(0, 0.99, 0.5), (1, 0.98, 0.7), (2, 0.97, 0.6), (3, 0.96, 0.8), (4, 0.99, 0.4)]
         ]
         assert [point.jumps["a"] for point in pareto(points)] == [0, 1, 3]

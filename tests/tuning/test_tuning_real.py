@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import patch_file
-from onnx_jumprelu.activation.parameters import mean
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.tuning import run as tuning
@@ -30,7 +29,7 @@ def test_lenet(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = tune(original, validation, eps=EPS, max_drop=0.003, n_trials=36, families=["sites"])
     assert found.gain_shown
     assert found.chosen.clean >= found.original.clean - 0.003
-    first, *others = (mean(jump) for jump in found.jumps.values())
+    first, *others = (parameters.size for parameters in found.parameters.values())
     assert first > 1.2  # where nearly all of the gain comes from
     assert max(others) < first
 

@@ -17,7 +17,7 @@ from onnx_jumprelu.report import tuning_json
 from onnx_jumprelu.tuning.record import recorded
 from onnx_jumprelu.tuning.record_file import read_record
 from tests.models import single
-from tests.report.tunings import FINALISTS, RECORD, TRIALS, point, tuning
+from tests.report.tunings import FINALISTS, RECORD, TRIALS, by_site, point, tuning
 
 
 @pytest.fixture
@@ -73,14 +73,14 @@ def test_the_front_is_of_the_finalists() -> None:
     ],
 )
 def test_whether_a_model_has_the_jumps_that_were_chosen(jumps: dict[str, Jump], *, chosen: bool) -> None:
-    assert RECORD.chose(jumps) == chosen
+    assert RECORD.chose(by_site(jumps)) == chosen
 
 
 def test_jumps_per_channel_are_compared_channel_by_channel() -> None:
     record = replace(RECORD, finalists=[point((0.0, 1.5), 0.0, 0.9, 0.8, "channels", chosen=True)])
-    assert record.chose({"conv1": (0.0, 1.5)})
-    assert not record.chose({"conv1": (1.5, 0.0)})
-    assert not record.chose({"conv1": (0.0, 1.5, 0.0)})
+    assert record.chose(by_site({"conv1": (0.0, 1.5)}))
+    assert not record.chose(by_site({"conv1": (1.5, 0.0)}))
+    assert not record.chose(by_site({"conv1": (0.0, 1.5, 0.0)}))
 
 
 Spoil = Callable[[Any], Any]

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from onnx_jumprelu import Recipe, find_activations, patch_file
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.report import tuning_json
@@ -135,7 +136,7 @@ def test_the_jumps_of_a_model_are_those_of_all_sites_that_could_have_one() -> No
     sites = [site.name for site in find_activations(onnx.load("original.onnx"))]
     patch_file("original.onnx", "one.onnx", recipe=Recipe(0.0, {sites[1]: 0.5}))
     patch_file("original.onnx", "only.onnx", recipe=Recipe(None, {sites[1]: 0.5}))
-    expected = {site: 0.5 if site == sites[1] else 0.0 for site in sites}
+    expected = {site: Parameters(0.5 if site == sites[1] else 0.0) for site in sites}
     assert jumps_in(Path("one.onnx")) == jumps_in(Path("only.onnx")) == expected
     assert jumps_in(Path("original.onnx")) is None
 

@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_jumprelu import DataError, Recipe, VerifyReport, find_activations, patch_files, patch_model, verify
 from onnx_jumprelu.rewrite.record import PREFIX
 from onnx_jumprelu.verification.checks import CHECKS
-from onnx_jumprelu.verification.sites import difference, jumprelu, probes
-from tests.models import NESTED, RELU, f32, oracle, parse, single, with_external_weights
+from onnx_jumprelu.verification.sites import difference
+from tests.models import NESTED, RELU, f32, parse, single, with_external_weights
 
 LOWERINGS = ["where", "thresholded-relu", "function", "cast-mul"]
 NET = """<ir_version: 8, opset_import: ["" : 17]>
@@ -308,26 +308,6 @@ def test_external_weights(tmp_path: Path) -> None:
     model = onnx.load(path, load_external_data=False)
     onnx.save(patch_model(model, 0.5).model, patched)
     assert verify(path, patched).ok
-
-
-class TestOracle:
-    """The package's own definition against one written apart from it."""
-
-    @pytest.mark.parametrize("cap", [None, 6.0])
-    def test_agrees(self, cap: float | None) -> None:
-        for elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
-            x = probes(elem_type, 0.5, cap, seed=0)
-            x = x[~np.isnan(x)]
-            assert np.array_equal(jumprelu(x, 0.5, cap), oracle(x, 0.5, np.inf if cap is None else cap))
-
-    def test_nan(self) -> None:
-        x = f32([np.nan, 1])
-        assert jumprelu(x, 0.5).tolist() == [0, 1]
-        assert np.isnan(jumprelu(x, 0.5, keep_nan=True)[0])
-
-    def test_probes_hold_the_jump_and_its_neighbours(self) -> None:
-        x = probes(TensorProto.FLOAT, 0.5, None, seed=0)
-        assert {0.5, float(np.nextafter(f32(0.5), f32(1))), float(np.nextafter(f32(0.5), f32(0)))} <= set(x.tolist())
 
 
 class TestDifference:

@@ -131,12 +131,15 @@ class _Walk:
 
     def _at_site(self, site: JumpReLU, g: Value) -> Value:
         x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
-        jump = Value(site.jump, g.elem_type, self._to) if isinstance(site.jump, str) else g.like(site.jump)
-        cotangent: Value = SURROGATES[self._surrogate](x, y, jump, g)
+        operands = {
+            name: Value(held, g.elem_type, self._to) if isinstance(held, str) else g.like(held)
+            for name, held in site.operands.items()
+        }
+        cotangent: Value = SURROGATES[self._surrogate](x, y, operands, g)
         before, after = (self._types.get(name, TensorType()).shape for name in (site.x, site.y))
-        if before is None or after is None or isinstance(site.jump, float):
+        if before is None or after is None or not site.inputs:
             return cotangent
-        return _unbroadcast(x, cotangent, before, after)  # a jump per channel may be larger than x
+        return _unbroadcast(x, cotangent, before, after)  # a parameter per channel may be larger than x
 
     def _add(self, name: str, cotangent: Value) -> None:
         if name in self._active:
