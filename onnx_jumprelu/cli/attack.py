@@ -20,7 +20,6 @@ from onnx_jumprelu.cli.common import (
     StdOption,
     ThreadsOption,
     check_json,
-    check_output,
     in_color,
     numbers,
     show,
@@ -83,6 +82,7 @@ def run(
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.data.reading import load_data
+    from onnx_jumprelu.files.atomic import check_output
     from onnx_jumprelu.paper.protocol import attack_as_authors, paper_attack_named
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.runtime import CPU
@@ -102,7 +102,7 @@ def run(
         settings, run_attack = attack_named(attack, eps=eps, norm=norm or "Linf", **given), attack_data
     check_json(json, model, data, *([output] if output else []))
     if output is not None:
-        check_output(output, ".npz", model, data)
+        check_output(output, ".npz", (model, data))
     target = Target(
         model,
         bounds=bounds,

@@ -68,7 +68,7 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
             return
         from onnx_jumprelu.files.atomic import write_text
 
-        write_text(json_target, rendered)
+        write_text(json_target, rendered, "JSON")
     if not quiet:
         typer.echo(text)
 
@@ -76,28 +76,9 @@ def show(text: str, content: Any, json_target: str | None, *, quiet: bool) -> No
 def check_json(json_target: str | None, *others: Path) -> None:
     """Refuse, before any work, to write the result where it cannot be, or over a command's other files."""
     if json_target not in (None, "-"):
-        from onnx_jumprelu.files.atomic import check_text_target
+        from onnx_jumprelu.files.atomic import check_output
 
-        check_text_target(str(json_target), others)
-
-
-# What a file begins with that may be replaced by a new one of its kind.
-BEGINNINGS = {
-    ".npz": (b"PK",),
-    "JSON": (b"{", b"["),
-    "HTML": (b"<",),
-    "XML": (b"<",),
-    "Markdown": (b"#",),
-    "CSV": (b"family",),
-}
-
-
-def check_output(target: Path, what: str, *others: Path) -> None:
-    """Refuse, before any work, to write a result where it cannot be, or over anything but an older one of its kind."""
-    from onnx_jumprelu.files.atomic import check_replaceable, check_target
-
-    check_target(target, others)
-    check_replaceable(target, BEGINNINGS[what], what)
+        check_output(str(json_target), "JSON", others)
 
 
 def in_color() -> bool:

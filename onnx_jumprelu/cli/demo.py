@@ -14,7 +14,6 @@ from onnx_jumprelu.cli.common import (
     JsonOption,
     QuietOption,
     check_json,
-    check_output,
     in_color,
     progress,
     show,
@@ -44,7 +43,7 @@ def run(
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.data.reading import load_data
-    from onnx_jumprelu.files.atomic import check_text_target, copy_file, write_text
+    from onnx_jumprelu.files.atomic import check_output, copy_file, write_text
     from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
@@ -58,7 +57,7 @@ def run(
     check_json(json, *(out_dir / name for name in (MODEL, DATA, TUNING, REPORT)), default_output(out_dir / MODEL))
     make_folder(out_dir)
     tuning_file = out_dir / TUNING
-    check_text_target(tuning_file, [])
+    check_output(tuning_file, "JSON")
     if page is not None:
         check_output(page, "HTML")
     for name in (MODEL, DATA):
@@ -70,7 +69,7 @@ def run(
     with progress("tuning", TuneSettings(**settings).n_steps, quiet=quiet) as step:  # type: ignore[arg-type]
         sites = find_in_file(model)
         tuned = tune(model, data_file, on_done=step, **settings)  # type: ignore[arg-type]
-    write_text(tuning_file, json_text.dumps(tuning_json.tuning(tuned), indent=2) + "\n")
+    write_text(tuning_file, json_text.dumps(tuning_json.tuning(tuned), indent=2) + "\n", "JSON")
     jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     given, why = _jumps(tuned, jump, out_dir)
     result = patch_file(model, patched, **given)  # type: ignore[arg-type]
@@ -141,7 +140,7 @@ def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object]
     from onnx_jumprelu.files.atomic import write_text
 
     if not all(parameters.is_relu for parameters in tuned.parameters.values()):
-        write_text(out_dir / "recipe.json", tuned.recipe.to_json())
+        write_text(out_dir / "recipe.json", tuned.recipe.to_json(), "JSON")
         return {"recipe": tuned.recipe}, "With the recipe that was found."
     return {"jump": jump}, (
         f"Nothing gained anything, so the honest answer is to leave this model alone. To see what a verdict says of a "

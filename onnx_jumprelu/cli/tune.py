@@ -28,6 +28,7 @@ from onnx_jumprelu.cli.common import (
 from onnx_jumprelu.names import NormName
 
 if TYPE_CHECKING:
+    from onnx_jumprelu.files.atomic import TextKind
     from onnx_jumprelu.tuning.run import TuneKeywords
 
 
@@ -120,37 +121,27 @@ def run(
     validation = load_validation(data).first(n_examples)
     with progress("tuning", n_steps, quiet=quiet) as step:
         found = tune(target, validation, on_done=step, **given)
-    texts = {} if csv is None else {csv: tuning_csv.table(found)}
+    if csv is not None:
+        write_text(csv, tuning_csv.table(found), "CSV")
     if picture is not None:
         from onnx_jumprelu.report import tuning_picture
 
-        texts[picture] = tuning_picture.picture(found)
-    for path, text in texts.items():
-        _write(path, text)
-    write_text(recipe, found.recipe.to_json())
+        write_text(picture, tuning_picture.picture(found), "SVG")
+    write_text(recipe, found.recipe.to_json(), "JSON")
     told = tuning_table.tuning(found, str(recipe), color=in_color())
     show(told, tuning_json.tuning(found, str(recipe)), json, quiet=quiet)
 
 
 def _check_targets(inputs: list[Path], recipe: Path, csv: Path | None, picture: Path | None, json: str | None) -> None:
     """Refuse, before any work, results that cannot be written, or that would replace something else."""
-    from onnx_jumprelu.files.atomic import check_replaceable, check_target, check_text_target
+    from onnx_jumprelu.files.atomic import check_output
     from onnx_jumprelu.report import extra
 
     others = [path for path in (recipe, csv, picture) if path is not None]
     check_json(json, *inputs, *others)
-    check_text_target(recipe, [*inputs, *(path for path in others if path is not recipe)])
-    for path, beginning, kind in ((csv, b"family,", "CSV"), (picture, b"<", "SVG")):
+    outputs: tuple[tuple[Path | None, TextKind], ...] = ((recipe, "JSON"), (csv, "CSV"), (picture, "SVG"))
+    for path, kind in outputs:
         if path is not None:
-            check_target(path, [*inputs, *(other for other in others if other is not path)])
-            check_replaceable(path, (beginning,), kind)
+            check_output(path, kind, [*inputs, *(other for other in others if other is not path)])
     if picture is not None:
         extra.require()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    from onnx_jumprelu.files.atomic import os_errors, replacing, write_flushed
-
-    with replacing(path) as staging, os_errors(path):
-        write_flushed(staging, [text.encode()])

@@ -22,7 +22,6 @@ from onnx_jumprelu.cli.common import (
     StdOption,
     ThreadsOption,
     check_json,
-    check_output,
     in_color,
     numbers,
     progress,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.activation.parameters import Parameters
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.data.reading import Data
+    from onnx_jumprelu.files.atomic import TextKind
 
 INTERRUPTED = 130  # as a shell says of Ctrl-C
 
@@ -113,6 +113,7 @@ def run(
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.bars import attack_progress
     from onnx_jumprelu.data.reading import load_data
+    from onnx_jumprelu.files.atomic import check_output
     from onnx_jumprelu.report import as_json, extra, verdict_table
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.tuning.record_file import read_record
@@ -132,11 +133,16 @@ def run(
     if html is not None:
         extra.require()  # before the work, not after it
     inputs = [original, patched, data, *(path for path in (policy, tuning) if path)]
-    kinds = ((kept, "JSON"), (junit, "XML"), (markdown, "Markdown"), (html, "HTML"))
+    kinds: tuple[tuple[Path | None, TextKind], ...] = (
+        (kept, "JSON"),
+        (junit, "XML"),
+        (markdown, "Markdown"),
+        (html, "HTML"),
+    )
     targets = [(path, kind) for path, kind in kinds if path is not None]
     check_json(json, *inputs, *(path for path, _ in targets))
     for path, kind in targets:
-        check_output(path, kind, *inputs, *(other for other, _ in targets if other is not path))
+        check_output(path, kind, [*inputs, *(other for other, _ in targets if other is not path)])
     tried = None if tuning is None else read_record(tuning, original)
     settings = Target(
         original,

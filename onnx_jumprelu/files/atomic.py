@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: beside the target under another name, flushed to the disk, then moved."""
+"""Writing files whole or not at all: under a temporary name in the same folder, flushed to the disk, then moved."""
 
 from __future__ import annotations
 
@@ -6,97 +6,97 @@ import contextlib
 import filecmp
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from onnx_jumprelu.errors import ModelFileError
 
-JSON = (b"{", b"[")  # what such a file begins with
+TextKind = Literal["JSON", "HTML", "XML", "Markdown", "CSV", "SVG"]
+# How a file of each kind begins. An older result may be replaced by a new one; weights, data or a model never.
+BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
+    ".npz": (b"PK",),
+    "JSON": (b"{", b"["),
+    "HTML": (b"<",),
+    "XML": (b"<",),
+    "SVG": (b"<",),
+    "Markdown": (b"#",),
+    "CSV": (b"family",),
+}
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two names stand, or would stand, for one file."""
+    """Whether two paths are, or would be, the same file."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
 
 
-def check_text_target(path: str | Path, others: Iterable[Path]) -> None:
-    """Refuse, before any work, a place for a JSON file that cannot be written, or that holds one of `others`.
+def check_output(path: str | Path, kind: TextKind | Literal[".npz"], others: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, to write a result where it cannot be written, or over a file that must not be lost.
+
+    Text may also go into a pipe or a device.
+
+    Args:
+        path: Where the result will be written.
+        kind: What it will be.
+        others: The other files of the same command.
 
     Raises:
-        ModelFileError: see above.
+        ModelFileError: it is a folder, its folder does not exist, it is one of `others`, or it holds another kind
+            of file.
     """
     target = Path(path)
-    check_target(target, others)
-    if not target.exists() or target.is_file():  # text may also go into a pipe
-        check_replaceable(target, JSON, "JSON")
-
-
-def check_target(target: Path, others: Iterable[Path]) -> None:
-    """Refuse, before any work, a place that cannot be written, or that holds one of `others`.
-
-    Raises:
-        ModelFileError: see above.
-    """
     with os_errors(target):
         if target.is_dir() or not target.parent.is_dir():
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
         if any(same(target, other) for other in others):
-            raise ModelFileError(
-                f"{target}: is an input or an output of this command; give another place for the result"
-            )
+            raise ModelFileError(f"{target}: is an input or another output of this command; give another output")
+        if target.is_file():
+            _check_replaceable(target, kind)
+        elif target.exists() and kind == ".npz":
+            raise ModelFileError(f"{target}: is not a regular file; give another output")
 
 
-def check_replaceable(target: Path, beginnings: tuple[bytes, ...], what: str) -> None:
-    """An older result may be replaced; a file of another kind (weights, data, a model) or a device never.
+def _check_replaceable(target: Path, kind: str) -> None:
+    with target.open("rb") as file:
+        beginning = file.read(64).lstrip()
+    if beginning and not beginning.startswith(BEGINNINGS[kind]):
+        raise ModelFileError(f"{target}: already exists and is not a {kind} file; give another output")
+
+
+def write_text(path: str | Path, text: str, kind: TextKind) -> None:
+    """Write a text whole or not at all; into a pipe or a device as it comes.
 
     Args:
-        target: Where a result is to go.
-        beginnings: What a file of the same kind begins with.
-        what: The kind.
+        path: The file; it may exist if it is of the same kind.
+        text: Its content.
+        kind: What it is.
 
     Raises:
-        ModelFileError: see above.
-    """
-    with os_errors(target):
-        if target.exists() and not target.is_file():
-            raise ModelFileError(f"{target}: is no regular file; give another place for the result")
-        if target.is_file():
-            with target.open("rb") as file:
-                beginning = file.read(64).lstrip()
-            if beginning and not beginning.startswith(beginnings):
-                raise ModelFileError(
-                    f"{target}: is there already and is no {what} file; give another place for the result"
-                )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a small JSON file whole or not at all; into a pipe or a device as it comes.
-
-    Raises:
-        ModelFileError: it cannot be written.
+        ModelFileError: it cannot be written, or the file that exists is of another kind.
     """
     target = Path(path)
     with os_errors(target):
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
             return
-    check_replaceable(target, JSON, "JSON")
+        if target.exists():
+            _check_replaceable(target, kind)
     with replacing(target) as staging, os_errors(target):
         write_flushed(staging, [text.encode()])
 
 
 def copy_file(origin: Path, target: Path) -> None:
-    """Copy a file whole or not at all; never over another one.
+    """Copy a file whole or not at all; a different file at the target is not replaced.
 
     Raises:
-        ModelFileError: it cannot be read or written, or another file has its name.
+        ModelFileError: it cannot be read or written, or the target is a different file.
     """
     with os_errors(target):
         if target.exists():
             if not filecmp.cmp(origin, target, shallow=False):
-                raise ModelFileError(f"{target}: another file is there already; give another folder")
+                raise ModelFileError(f"{target}: already exists with other content; give another folder")
             return
     with replacing(target) as staging, os_errors(target):
         write_flushed(staging, [origin.read_bytes()])
@@ -104,7 +104,7 @@ def copy_file(origin: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A free name beside the target; what the block wrote there is moved to the target if the block ends well."""
+    """Yield a free path in the target's folder; the file written there replaces the target if the block succeeds."""
     with temporary(target.parent) as staging:
         yield staging
         with os_errors(target):
@@ -114,7 +114,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[Path]:
-    """A free name in a folder; what stands there in the end is removed."""
+    """Yield a free path in a folder; a file that is left there in the end is removed."""
     path = folder / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
     try:
         yield path
@@ -125,7 +125,7 @@ def temporary(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def os_errors(path: str | Path, what: str = "written") -> Iterator[None]:
-    """What the system refuses, as one line that names the file."""
+    """Turn an OSError into a ModelFileError of one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -133,8 +133,8 @@ def os_errors(path: str | Path, what: str = "written") -> Iterator[None]:
 
 
 def write_flushed(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 0o666) -> None:
-    """Write a new file in pieces, and have it on the disk."""
-    # Created by hand, not by tempfile, so that the new file gets these permissions less the user's umask.
+    """Write a new file in pieces, and flush it to the disk."""
+    # Not created by tempfile: the new file shall have these permissions minus the user's umask.
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(chunks)
@@ -143,7 +143,7 @@ def write_flushed(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the move itself durable where the system lets a folder be flushed."""
+    """Make the move durable, where the system can flush a folder."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -132,7 +132,7 @@ def _mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def check_target(target: Path, source: ModelFile, *, in_place: bool = False) -> None:
+def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False) -> None:
     """Refuse, before any work, a target that must not or cannot be written.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnx_jumprelu.activation.parameters import Parameters
-from onnx_jumprelu.files.atomic import os_errors, replacing, write_flushed
+from onnx_jumprelu.files.atomic import write_text
 from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
 from onnx_jumprelu.report import markdown as markdown_report
@@ -32,13 +32,8 @@ def write_reports(
         OptionError: the HTML report is asked for and the extra `report` is not installed.
     """
     if junit is not None:
-        _write(junit, junit_report.render(verdict))
+        write_text(junit, junit_report.render(verdict), "XML")
     if markdown is not None:
-        _write(markdown, markdown_report.render(verdict))
+        write_text(markdown, markdown_report.render(verdict), "Markdown")
     if html is not None:
-        _write(html, html_report.render(verdict, examples, tuning, jumps))
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as beside, os_errors(path):
-        write_flushed(beside, [text.encode()])
+        write_text(html, html_report.render(verdict, examples, tuning, jumps), "HTML")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
-from onnx_jumprelu.files.models import ModelFile, check_target, load, staged
+from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
@@ -142,7 +142,7 @@ def _patch(job: _Job) -> PatchedFile:
     if not job.files.dry_run:
         if job.files.make_folder:
             make_folder(job.target.parent)
-        check_target(job.target, original, in_place=job.files.in_place)
+        check_model_output(job.target, original, in_place=job.files.in_place)
         # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
         with staged(
             original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
@@ -282,7 +282,7 @@ def revert_file(
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_reverted(source))
     patched = _load(source)
-    check_target(target, patched, in_place=files.in_place)
+    check_model_output(target, patched, in_place=files.in_place)
     with _naming(source):
         recorded = read_provenance(patched.model).input_sha256
         revert_in_place(patched.model)

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.atomic import write_text
+from onnx_jumprelu.files.json_records import Entries, UnfitError, bits_text, read_record
 
 PLACE = re.compile(r"[01]/[0-9]+/[0-9]+/(original|patched)")  # stream, point of the curve, attack, model
-LONGEST = 1e300  # seconds; a comparison alone takes integers of any length
-ENTRIES = {"success", "replayed", "zero_gradients", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Partial:
         self._outcomes[place] = outcome
         if self._path is not None:
             outcomes = {name: _entry(kept) for name, kept in self._outcomes.items()}
-            write_text(self._path, json.dumps({"about": self._about, "outcomes": outcomes}))
+            write_text(self._path, json.dumps({"about": self._about, "outcomes": outcomes}), "JSON")
 
     def remove(self) -> None:
         """Delete the file: the verdict is complete."""
@@ -79,80 +76,41 @@ class Partial:
 
     def _read(self, path: Path) -> dict[str, Outcome]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            about, outcomes = _parts(content)
+            content = read_record(path).only("about", "outcomes")
+            about, outcomes = content.inner("about"), content.by_name("outcomes")
+            for name, value in self._about.items():
+                if not about.holds(name, value):
+                    raise OptionError(
+                        f"{path}: belongs to another question ({name} differs); delete it, or leave out --resume"
+                    )
+            n_examples = int(self._about.get("examples", 0))
+            return {place: _outcome(place, entries, n_examples) for place, entries in outcomes.items()}
         except FileNotFoundError:
-            raise OptionError(f"{path}: is not there; there is nothing to resume") from None
+            raise OptionError(f"{path}: does not exist; there is nothing to resume") from None
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror or error}); leave out --resume") from error
-        except (_UnfitError, ValueError, RecursionError) as error:  # a JSONDecodeError is a ValueError
-            raise self._damaged(path, error) from error
-        for name, value in self._about.items():
-            if about.get(name) != value:
-                raise OptionError(
-                    f"{path}: belongs to another question ({name} differs); delete it, or leave out --resume"
-                )
-        try:
-            return {place: _outcome(place, entry, self._about.get("examples")) for place, entry in outcomes.items()}
-        except _UnfitError as error:
-            raise self._damaged(path, error) from error
-
-    def _damaged(self, path: Path, error: Exception) -> OptionError:
-        reason = str(error) if isinstance(error, _UnfitError) else "it is not JSON"
-        return OptionError(f"{path}: is no partial verdict of this tool: {reason}; delete it, or leave out --resume")
-
-
-class _UnfitError(Exception):
-    """Something in the file is not what this tool writes; the message says what."""
-
-
-def _parts(content: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The question and the outcomes, not looked into."""
-    if not isinstance(content, dict) or set(content) != {"about", "outcomes"}:
-        raise _UnfitError("it does not hold 'about' and 'outcomes' alone")
-    about, outcomes = content["about"], content["outcomes"]
-    if not isinstance(about, dict) or not isinstance(outcomes, dict) or not outcomes:
-        raise _UnfitError("'about' or 'outcomes' is no object with something in it")
-    return about, outcomes
+        except UnfitError as error:
+            raise OptionError(
+                f"{path}: is not a partial verdict of this tool: {error}; delete it, or leave out --resume"
+            ) from error
 
 
 def _entry(outcome: Outcome) -> dict[str, Any]:
     return {
-        "success": _digits(outcome.success),
-        "replayed": _digits(outcome.replayed),
+        "success": bits_text(outcome.success),
+        "replayed": bits_text(outcome.replayed),
         "zero_gradients": outcome.zero_gradients,
         "seconds": outcome.seconds,
     }
 
 
-def _digits(wrong: Bools) -> str:
-    return "".join("1" if each else "0" for each in wrong)
-
-
-def _outcome(place: str, entry: object, n_examples: str | None) -> Outcome:
+def _outcome(place: str, entries: Entries, n_examples: int) -> Outcome:
     if not PLACE.fullmatch(place):
-        raise _UnfitError("the place of an outcome is none of a plan")
-    if not isinstance(entry, dict) or set(entry) != ENTRIES:
-        raise _UnfitError(f"outcome '{place}' does not hold {', '.join(sorted(ENTRIES))} alone")
-    zero = entry["zero_gradients"]
+        raise UnfitError(f"'outcomes' has an unknown entry '{place}'")
+    entries.only("success", "replayed", "zero_gradients", "seconds")
     return Outcome(
-        success=_bools(place, entry, "success", n_examples),
-        replayed=_bools(place, entry, "replayed", n_examples),
-        zero_gradients=None if zero is None else _number(place, entry, "zero_gradients", 1),
-        seconds=_number(place, entry, "seconds", LONGEST),
+        success=entries.bits("success", n_examples),
+        replayed=entries.bits("replayed", n_examples),
+        zero_gradients=entries.number_or_none("zero_gradients", 1),
+        seconds=entries.number("seconds"),
     )
-
-
-def _bools(place: str, entry: dict[str, Any], name: str, n_examples: str | None) -> Bools:
-    digits = entry[name]
-    if not isinstance(digits, str) or set(digits) - {"0", "1"} or str(len(digits)) != n_examples:
-        raise _UnfitError(f"'{name}' of outcome '{place}' is not one digit, 0 or 1, per example")
-    return np.asarray([digit == "1" for digit in digits], np.bool_)
-
-
-def _number(place: str, entry: dict[str, Any], name: str, most: float) -> float:
-    """A finite number from 0 to `most`; NaN is not within any bounds."""
-    value = entry[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise _UnfitError(f"'{name}' of outcome '{place}' is not a number that it can be")
-    return float(value)

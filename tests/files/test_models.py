@@ -13,8 +13,8 @@ import pytest
 from onnx import ModelProto
 
 from onnx_jumprelu import ModelFileError
-from onnx_jumprelu.files.atomic import check_text_target, copy_file, write_text
-from onnx_jumprelu.files.models import ModelFile, check_target, load, staged
+from onnx_jumprelu.files.atomic import TextKind, check_output, copy_file, write_text
+from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.runtime import OrtRunner
 from tests.models import RELU, f32, parse, with_external_weights
@@ -129,7 +129,7 @@ class TestExternalData:
         (tmp_path / "out").mkdir()
         for target in (tmp_path / "in" / "weights.bin", tmp_path / "out" / "weights.bin"):
             with pytest.raises(ModelFileError, match="is the name of the weights"):
-                check_target(target, source)
+                check_model_output(target, source)
 
     def test_weights_behind_a_link(self, tmp_path: Path) -> None:
         path = with_external_weights(tmp_path / "in")
@@ -164,8 +164,8 @@ class TestTarget:
         os.link(model_path, tmp_path / "hard.onnx")
         for target in (model_path, tmp_path / "." / "model.onnx", tmp_path / "link.onnx", tmp_path / "hard.onnx"):
             with pytest.raises(ModelFileError, match="is the input; give another output, or --in-place"):
-                check_target(target, source)
-            check_target(target, source, in_place=True)
+                check_model_output(target, source)
+            check_model_output(target, source, in_place=True)
 
     def test_what_cannot_be_one(self, model_path: Path, tmp_path: Path) -> None:
         source = load(model_path)
@@ -175,7 +175,7 @@ class TestTarget:
             (tmp_path / "none" / "out.onnx", "the folder .* does not exist"),
         ):
             with pytest.raises(ModelFileError, match=message):
-                check_target(target, source)
+                check_model_output(target, source)
 
 
 class TestSave:
@@ -216,7 +216,7 @@ class TestSave:
         (tmp_path / "out.onnx").write_bytes(b"old")
         monkeypatch.setattr("os.access", lambda *_: False)  # root may write everything
         with pytest.raises(ModelFileError, match="is write-protected"):
-            check_target(tmp_path / "out.onnx", load(model_path))
+            check_model_output(tmp_path / "out.onnx", load(model_path))
 
     def test_a_link_becomes_a_file(self, model_path: Path, tmp_path: Path) -> None:
         (tmp_path / "blob").write_bytes(b"shared")
@@ -253,16 +253,16 @@ class TestSave:
 
 
 def test_text_and_copies_are_whole_too(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.json", "{}\n")
+    write_text(tmp_path / "a.json", "{}\n", "JSON")
     copy_file(tmp_path / "a.json", tmp_path / "b.json")
     copy_file(tmp_path / "a.json", tmp_path / "b.json")
     assert (tmp_path / "b.json").read_text() == "{}\n"
     (tmp_path / "b.json").write_text("mine")
-    with pytest.raises(ModelFileError, match="another file is there already"):
+    with pytest.raises(ModelFileError, match="already exists with other content"):
         copy_file(tmp_path / "a.json", tmp_path / "b.json")
     assert (tmp_path / "b.json").read_text() == "mine"
     with pytest.raises(ModelFileError, match="cannot be written"):
-        write_text(tmp_path / "none" / "c", "")
+        write_text(tmp_path / "none" / "c", "", "JSON")
     with pytest.raises(ModelFileError, match="cannot be written"):
         copy_file(tmp_path / "a.json", tmp_path / "none" / "c")
 
@@ -271,7 +271,7 @@ def test_a_name_too_long_is_one_line(tmp_path: Path, model_path: Path) -> None:
     long = tmp_path / ("x" * 300)
     refuse(long)
     with pytest.raises(ModelFileError, match="cannot be written"):
-        check_target(long, load(model_path))
+        check_model_output(long, load(model_path))
 
 
 def test_what_nothing_could_read_is_not_written(
@@ -311,13 +311,13 @@ class TestTextTarget:
     def test_never_a_model(self, model_path: Path, tmp_path: Path) -> None:
         for target in (model_path, tmp_path, tmp_path / "none" / "x.json"):
             with pytest.raises(ModelFileError):
-                check_text_target(target, [model_path])
-        check_text_target(tmp_path / "x.json", [model_path])
+                check_output(target, "JSON", [model_path])
+        check_output(tmp_path / "x.json", "JSON", [model_path])
 
     def test_a_pipe_stays_a_pipe(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:  # noqa: S603, S607
-            write_text(tmp_path / "pipe", "{}\n")
+            write_text(tmp_path / "pipe", "{}\n", "JSON")
             assert reader.communicate()[0] == "{}\n"
         assert (tmp_path / "pipe").is_fifo()
 
@@ -348,11 +348,43 @@ def test_the_disk_has_it_before_it_takes_its_place(
 
 def test_a_result_never_replaces_what_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(bytes(99))
-    with pytest.raises(ModelFileError, match="is no JSON file"):
-        check_text_target(tmp_path / "weights.bin", [])
-    with pytest.raises(ModelFileError, match="is no JSON file"):
-        write_text(tmp_path / "weights.bin", "{}")
+    with pytest.raises(ModelFileError, match="is not a JSON file"):
+        check_output(tmp_path / "weights.bin", "JSON")
+    with pytest.raises(ModelFileError, match="is not a JSON file"):
+        write_text(tmp_path / "weights.bin", "{}", "JSON")
     assert (tmp_path / "weights.bin").read_bytes() == bytes(99)
-    write_text(tmp_path / "old.json", "{}")
-    write_text(tmp_path / "old.json", "[1]")
+    write_text(tmp_path / "old.json", "{}", "JSON")
+    write_text(tmp_path / "old.json", "[1]", "JSON")
     assert (tmp_path / "old.json").read_text() == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "other"),
+    [
+        ("JSON", "{}", "<svg/>"),
+        ("HTML", "<!doctype html>", "{}"),
+        ("XML", "<testsuites/>", "# A note"),
+        ("SVG", "<svg/>", "{}"),
+        ("Markdown", "# Verdict", "a note"),
+        ("CSV", "family,jump", "name,value"),
+    ],
+)
+def test_text_replaces_only_its_own_kind(kind: TextKind, old: str, other: str, tmp_path: Path) -> None:
+    target = tmp_path / "result"
+    for content in ("", old):
+        target.write_text(content)
+        check_output(target, kind)
+        write_text(target, "new", kind)
+        assert target.read_text() == "new"
+    target.write_text(other)
+    message = f"already exists and is not a {kind} file; give another output"
+    with pytest.raises(ModelFileError, match=message):
+        check_output(target, kind)
+    with pytest.raises(ModelFileError, match=message):
+        write_text(target, "new", kind)
+    assert target.read_text() == other
+
+
+def test_a_result_is_not_written_over_another_file_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="is an input or another output of this command"):
+        check_output(tmp_path / "a.json", "JSON", [tmp_path / "." / "a.json"])

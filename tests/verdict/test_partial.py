@@ -94,14 +94,14 @@ def refused(path: Path) -> str:
 def test_a_damaged_file_is_refused(name: str, path: Path) -> None:
     path.write_text(json.dumps(SPOILT[name](json.loads(path.read_text()))))
     message = refused(path)
-    assert "is no partial verdict of this tool: " in message
+    assert "is not a partial verdict of this tool: " in message
     assert message.endswith("; delete it, or leave out --resume")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"PK\x03\x04", b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_json_is_refused(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-    assert "is no partial verdict of this tool: it is not JSON; delete it, or leave out --resume" in refused(path)
+    assert "is not a partial verdict of this tool: it is not JSON; delete it, or leave out --resume" in refused(path)
 
 
 @pytest.mark.parametrize("about", [{**ABOUT, "eps": "0.2"}, {**ABOUT, "eps": 0.1}, {"onnx-jumprelu": "1"}])
@@ -111,5 +111,5 @@ def test_another_question_is_refused(about: dict[str, object], path: Path) -> No
 
 
 def test_what_is_not_there_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    assert "is not there; there is nothing to resume" in refused(tmp_path / "none.json")
+    assert "does not exist; there is nothing to resume" in refused(tmp_path / "none.json")
     assert "cannot be read" in refused(tmp_path)

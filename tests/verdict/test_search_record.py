@@ -104,36 +104,39 @@ def without(name: str) -> Spoil:
 
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
-    "a list": (lambda _: [], "it is no object"),
+    "a list": (lambda _: [], "it is not an object"),
     "a recipe": (lambda content: content["recipe"], "it has no 'model'"),
     "from before there were all candidates": (without("trials"), "it has no 'trials'"),
-    "no candidates": (entry("trials", []), "'trials' is not a list with something in it"),
-    "no list": (entry("finalists", {}), "'finalists' is not a list with something in it"),
-    "a candidate that is no object": (entry("trials", [3]), "'trials', entry 0, is no object"),
+    "no candidates": (entry("trials", []), "'trials' is not a list with at least one entry"),
+    "no list": (entry("finalists", {}), "'finalists' is not a list with at least one entry"),
+    "a candidate that is no object": (entry("trials", [3]), "'trials', entry 0, is not an object"),
     "nothing chosen": (
         lambda content: {**content, "finalists": content["finalists"][:2]},
-        "not one of the 'finalists'",
+        "exactly one of the 'finalists'",
     ),
-    "two chosen": (lambda content: {**content, "finalists": content["finalists"] * 2}, "not one of the 'finalists'"),
-    "a model that is no text": (entry("model", 3), "'model' is not a text"),
+    "two chosen": (
+        lambda content: {**content, "finalists": content["finalists"] * 2},
+        "exactly one of the 'finalists'",
+    ),
+    "a model that is no text": (entry("model", 3), "'model' is not a string"),
     "an unknown norm": (entry("norm", "L3"), "norm 'L3' is unknown"),
     "an eps of 0": (entry("eps", 0), "'eps' is not a number above 0"),
     "a negative eps": (entry("eps", -0.1), "'eps' is not a number of at least 0"),
     "an infinite eps": (entry("eps", float("inf")), "'eps' is not a number of at least 0"),
     "an eps of 400 digits": (entry("eps", 10**400), "'eps' is not a number of at least 0"),
     "a drop above 1": (entry("max_drop", 2), "'max_drop' is not a number from 0 to 1"),
-    "half an example": (entry("n_search", 0.5), "'n_search' is not a number of examples"),
-    "a search without examples": (entry("n_search", 0), "'n_search' is not a number of examples"),
-    "nothing to judge by": (entry("n_held_out", 0), "'n_held_out' is not a number of examples"),
-    "true examples": (entry("n_held_out", True), "'n_held_out' is not a number of examples"),
+    "half an example": (entry("n_search", 0.5), "'n_search' is not a whole number of at least 1"),
+    "a search without examples": (entry("n_search", 0), "'n_search' is not a whole number of at least 1"),
+    "nothing to judge by": (entry("n_held_out", 0), "'n_held_out' is not a whole number of at least 1"),
+    "true examples": (entry("n_held_out", True), "'n_held_out' is not a whole number of at least 1"),
     "no clean accuracy": (entry("clean_accuracy", {}), "'clean_accuracy' has no 'original'"),
-    "a clean accuracy that is no object": (entry("clean_accuracy", 1), "'clean_accuracy' is no object"),
+    "a clean accuracy that is no object": (entry("clean_accuracy", 1), "'clean_accuracy' is not an object"),
     "a share above 1": (trial("worst_case", 1.5), "in 'trials', entry 1, 'worst_case' is not a number from 0 to 1"),
     "a share that is NaN": (trial("worst_case", float("nan")), "'worst_case' is not a number from 0 to 1"),
     "a share that is true": (trial("clean_accuracy", True), "'clean_accuracy' is not a number from 0 to 1"),
     "a share that is a text": (trial("clean_accuracy", "0.5"), "'clean_accuracy' is not a number from 0 to 1"),
     "a choice that is no truth": (trial("chosen", 1), "'chosen' is not true or false"),
-    "a family that is no text": (trial("family", None), "'family' is not a text"),
+    "a family that is no text": (trial("family", None), "'family' is not a string"),
     "jumps in a list": (trial("jumps", [1.0]), "'jumps' is not an object of jumps by site name"),
     "no site": (trial("jumps", {}), "'jumps' is not an object of jumps by site name"),
     "a negative jump": (trial("jumps", {"fc": -1}), "the jump of site 'fc' must be a finite number of at least 0"),
@@ -163,7 +166,7 @@ def test_other_content_is_refused_in_one_line(
 def test_what_is_not_json_is_refused(text: bytes, tmp_path: Path, model: Path) -> None:
     path = tmp_path / "tuning.json"
     path.write_bytes(text)
-    with pytest.raises(DataError, match=r"tuning.json: is not JSON; give the file that `tune --json` wrote$"):
+    with pytest.raises(DataError, match=r"tuning.json: is not what `tune --json` writes: it is not JSON$"):
         read_record(path, model)
 
 

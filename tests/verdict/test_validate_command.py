@@ -113,7 +113,7 @@ def test_the_report_shows_what_tuning_tried() -> None:
     [
         (["--tuning", "tuning.json"], "give --html FILE too"),
         (["--tuning", "none.json", "--html", "v.html"], "none.json: cannot be read"),
-        (["--tuning", "data.npz", "--html", "v.html"], "data.npz: is not JSON"),
+        (["--tuning", "data.npz", "--html", "v.html"], "data.npz: is not what `tune --json` writes: it is not JSON"),
         (["--tuning", "recipe.json", "--html", "v.html"], "recipe.json: is not what `tune --json` writes: it has no"),
         (["--tuning", "other.json", "--html", "v.html"], "other.json: is about tuning another model (patched.onnx)"),
         (["--tuning", "tuning.json", "--html", "v.html", "--json", "tuning.json"], "is an input or an output"),
@@ -195,7 +195,7 @@ def test_the_papers_table(capsys: Captured) -> None:
         (["--eps", "0.1", "--attacks", "pgd:exact,pgd"], "'pgd' (or 'pgd:exact') is given more than once"),
         (["--eps", "0.1", "--html", "original.onnx"], "is an input or an output of this command"),
         (["--eps", "0.1", "--junit", "data.npz"], "is an input or an output of this command"),
-        (["--eps", "0.1", "--markdown", "other.txt"], "is there already and is no Markdown file"),
+        (["--eps", "0.1", "--markdown", "other.txt"], "already exists and is not a Markdown file"),
         (["--eps", "0.1", "--resume"], "there is nothing to resume"),
         (["--eps", "0.1", "--attacks", "paper", "--min-clean", "1"], "it takes no gates"),
         (["--eps", "0.1", "--attacks", "paper", "--junit", "v.xml"], "it takes no gates, reports"),
