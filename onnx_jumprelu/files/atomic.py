@@ -51,7 +51,7 @@ def check_output(path: str | Path, kind: TextKind | Literal[".npz"], others: Ite
         if target.is_dir() or not target.parent.is_dir():
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
         if any(same(target, other) for other in others):
-            raise ModelFileError(f"{target}: is an input or another output of this command; give another output")
+            raise ModelFileError(f"{target}: is an input or an output of this command; give another output")
         if target.is_file():
             _check_replaceable(target, kind)
         elif target.exists() and kind == ".npz":

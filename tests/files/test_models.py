@@ -386,5 +386,5 @@ def test_text_replaces_only_its_own_kind(kind: TextKind, old: str, other: str, t
 
 
 def test_a_result_is_not_written_over_another_file_of_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="is an input or another output of this command"):
+    with pytest.raises(ModelFileError, match="is an input or an output of this command"):
         check_output(tmp_path / "a.json", "JSON", [tmp_path / "." / "a.json"])
