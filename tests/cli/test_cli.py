@@ -322,7 +322,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["patch", "relu.onnx", "--recipe", "unknown.json", "--json", "unknown.json"],
         "is an input",
     ),
-    "json over weights": (["inspect", "relu.onnx", "--json", "bad.onnx"], "is no JSON file"),
+    "json over weights": (["inspect", "relu.onnx", "--json", "bad.onnx"], "is not a JSON file"),
     "mean of named inputs": (
         ["verify", "two.onnx", "two.onnx", "--data", "two.npz", "--mean", "1"],
         "go with an array 'x'",
