@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.tuning.run import tune
-    from onnx_jumprelu.verdict.result import Verdict
-    from onnx_jumprelu.verdict.run import evaluate
+    from onnx_jumprelu.verdict.evaluate import evaluate
+    from onnx_jumprelu.verdict.gates import Gate, Policy, read_policy
+    from onnx_jumprelu.verdict.result import Flag, Row, Verdict
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 
 _HOMES = {
@@ -62,8 +63,9 @@ _HOMES = {
     "data.reading": ("Data", "load_data"),
     "tuning.result": ("Tuning",),
     "tuning.run": ("tune",),
-    "verdict.run": ("evaluate",),
-    "verdict.result": ("Verdict",),
+    "verdict.evaluate": ("evaluate",),
+    "verdict.gates": ("Gate", "Policy", "read_policy"),
+    "verdict.result": ("Flag", "Row", "Verdict"),
     "gradient.core.build": ("build_gradient_model",),
     "rewrite.site": ("ActivationSite", "SkippedSite"),
     "rewrite.batch": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
@@ -84,6 +86,8 @@ __all__ = [
     "Data",
     "DataError",
     "FileOptions",
+    "Flag",
+    "Gate",
     "GradientError",
     "JumpReLUError",
     "ModelFileError",
@@ -93,9 +97,11 @@ __all__ = [
     "PatchOptions",
     "PatchResult",
     "PatchedFile",
+    "Policy",
     "ProvenanceError",
     "Recipe",
     "RevertedFile",
+    "Row",
     "SiteJump",
     "SkippedSite",
     "Target",
@@ -111,6 +117,7 @@ __all__ = [
     "patch_file",
     "patch_files",
     "patch_model",
+    "read_policy",
     "revert_file",
     "revert_model",
     "surgeon",

@@ -9,7 +9,10 @@ SurrogateName = Literal["exact", "relu", "smooth"]
 LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
 ExternalDataMode = Literal["copy", "link"]
 ProtocolName = Literal["standard", "paper"]
-ModelName = Literal["original", "patched"]
-# How much an attack knows: exact gradients, gradients that see past a jump, or none; `gray-box` examples were made on
-# the original and replayed on the patched model, `transfer` ones the other way round.
+# The models of a verdict: a pair has an original and a patched one, a verdict on one model calls it `model`.
+ModelName = Literal["original", "patched", "model"]
+# What an attack knows: exact gradients, gradients that see past a jump, or none. `gray-box` examples were made on the
+# original and replayed on the patched model, `transfer` examples the other way round.
 Kind = Literal["white-box", "adaptive", "black-box", "gray-box", "transfer"]
+# What a verdict says: of a pair whether the patch helps, of one model only what was measured.
+Outcome = Literal["gain", "loss", "undecided", "measured"]

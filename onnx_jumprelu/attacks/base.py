@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol, final
 
 import numpy as np
@@ -19,6 +19,7 @@ from onnx_jumprelu.attacks.progress import Progress
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.names import NormName
 
+MANY_ZERO_GRADIENTS = 0.05  # share of an attack's gradients that may be 0 before it deserves a warning
 LARGEST_EPS = 1e12  # float32 can still square it
 # Numbers per array (float32: 64 MB). Attacks keep several arrays of the size of their input.
 LARGEST_ARRAY = 16_000_000
@@ -206,9 +207,18 @@ class Attack(ABC):
     eps: float | None
     norm: NormName = "Linf"
 
+    # Facts about the attack, for whoever plans, runs or reads it.
     name: ClassVar[str]
     norms: ClassVar[Sequence[NormName]] = ("Linf", "L2")
     needs_eps: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = True
+    sees_past_jumps: ClassVar[bool] = False  # even with the exact gradients of a JumpReLU
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings other than `eps` and `norm`, by name."""
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in own.items() if name not in ("eps", "norm")}
 
     def __post_init__(self) -> None:
         """Check the settings. Raises OptionError."""

@@ -31,6 +31,7 @@ class NoisyPGD(PGD):
     sigma: float | None = None
 
     name = "pgd-noise"
+    sees_past_jumps = True
 
     def __post_init__(self) -> None:
         """Check the settings. Raises OptionError."""

@@ -37,6 +37,7 @@ class Square(Attack):
     p_init: float = 0.8
 
     name = "square"
+    needs_gradients = False
 
     def __post_init__(self) -> None:
         """Check the settings. Raises OptionError."""

@@ -21,7 +21,7 @@ from rich.table import Column
 from rich.text import Text
 
 from onnx_jumprelu.cli.common import shown_after_a_second, watched
-from onnx_jumprelu.verdict.progress import AtWork
+from onnx_jumprelu.verdict.progress import RunningAttack
 
 NAME_WIDTH, BAR_WIDTH = 28, 20  # in columns; most names fit, so that bars stay where they are
 OTHER_WIDTH = 40  # the bar, the numbers, the time
@@ -37,7 +37,7 @@ class Bars:
     def attack(self, name: str, share: float) -> None:
         """This attack has done a share of its work: 0 when it begins, 1 when it ends."""
 
-    def at_work(self, now: AtWork) -> None:
+    def running(self, now: RunningAttack) -> None:
         """The same, of an attack in a verdict."""
         self.attack(str(now), now.share)
 

@@ -24,7 +24,6 @@ from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 if TYPE_CHECKING:
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.verdict.result import Verdict
-    from onnx_jumprelu.verdict.run import Question
 
 MODEL, DATA, TUNING, REPORT = "digits_cnn.onnx", "digits.npz", "tuning.json", "verdict.html"
 EPS, MAX_DROP, N_TRIALS, N_EXAMPLES = 0.1, 0.01, 30, 100
@@ -49,10 +48,12 @@ def run(
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.tuning.run import TuneSettings, tune
-    from onnx_jumprelu.verdict.run import Question, n_attacks, verdict_on
+    from onnx_jumprelu.verdict.examples import N_SHOWN
+    from onnx_jumprelu.verdict.experiment import Experiment, pair
+    from onnx_jumprelu.verdict.run import judge, n_attacks
     from onnx_jumprelu.verification.verify import verify
 
-    samples = sample_folder()
+    samples, color = sample_folder(), in_color()
     page = out_dir / REPORT if _can_draw() else None
     check_json(json, *(out_dir / name for name in (MODEL, DATA, TUNING, REPORT)), default_output(out_dir / MODEL))
     make_folder(out_dir)
@@ -74,17 +75,21 @@ def run(
     given, why = _jumps(tuned, jump, out_dir)
     result = patch_file(model, patched, **given)  # type: ignore[arg-type]
     data = load_data(data_file)
-    proof = verify(model, patched, data.x[:MOST_EXAMPLES])
-    original = Target(model)
-    question = Question(original, replace(original, model=patched), data.first(N_EXAMPLES), eps=EPS, attacks="quick")
-    with attack_progress("validating", n_attacks(question), quiet=quiet) as bars:
-        verdict = verdict_on(question, on_done=bars.step, on_progress=bars.at_work)
+    proof, original = verify(model, patched, data.x[:MOST_EXAMPLES]), Target(model)
+    experiment = Experiment(
+        pair(original, replace(original, model=patched)),
+        data.first(N_EXAMPLES),
+        eps=EPS,
+        attacks="quick",
+        n_shown=0 if page is None else N_SHOWN,
+    )
+    with attack_progress("validating", n_attacks(experiment), quiet=quiet) as bars:
+        verdict = judge(experiment, on_done=bars.step, on_progress=bars.running)
     shown = "" if page is None else f" --html {page} --tuning {tuning_file}"
     command = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{shown}"
     if page is not None:
-        _write_page(page, question, patched, verdict, tuned, f"onnx-jumprelu {command}")
+        _write_page(page, patched, verdict, tuned, f"onnx-jumprelu {command}")
 
-    color = in_color()
     option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
     steps = [
         ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, color=color)),
@@ -124,15 +129,14 @@ def _can_draw() -> bool:
     return all(importlib.util.find_spec(package) for package in ("jinja2", "matplotlib"))
 
 
-def _write_page(page: Path, question: Question, patched: Path, verdict: Verdict, tuned: Tuning, command: str) -> None:
+def _write_page(page: Path, patched: Path, verdict: Verdict, tuned: Tuning, command: str) -> None:
     """The HTML report, with what tuning tried, as `command` would write it."""
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.tuning.record import recorded
-    from onnx_jumprelu.verdict.gallery import examples
 
     whole = replace(verdict, about={**verdict.about, "command": command})
     jumps = jumps_in(patched)
-    write_reports(whole, html=page, examples=examples(question), tuning=recorded(tuned), jumps=jumps)
+    write_reports(whole, html=page, examples=verdict.examples, tuning=recorded(tuned), jumps=jumps)
 
 
 def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:

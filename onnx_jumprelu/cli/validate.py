@@ -117,10 +117,11 @@ def run(
     from onnx_jumprelu.report import as_json, extra, verdict_table
     from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.tuning.record_file import read_record
-    from onnx_jumprelu.verdict.checkpoint import Partial
-    from onnx_jumprelu.verdict.gallery import examples
-    from onnx_jumprelu.verdict.gates import Policy, checked_gates, read_policy
-    from onnx_jumprelu.verdict.run import Question, about, n_attacks, verdict_on
+    from onnx_jumprelu.verdict.checkpoint import Checkpoint
+    from onnx_jumprelu.verdict.examples import N_SHOWN
+    from onnx_jumprelu.verdict.experiment import Experiment, pair
+    from onnx_jumprelu.verdict.gates import Policy, read_policy
+    from onnx_jumprelu.verdict.run import judge, n_attacks
 
     given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
     gates = given if policy is None else read_policy(policy).overridden(given)
@@ -156,31 +157,33 @@ def run(
     if attacks == "paper":
         _as_in_the_paper(settings, load_data(data).first(n_examples), seed, json, quiet=quiet)
         return
-    question = Question(
-        settings,
-        replace(settings, model=patched),
+    experiment = Experiment(
+        pair(settings, replace(settings, model=patched)),
         load_data(data).first(n_examples),
         eps=eps,
         norm=norm,
         attacks=attacks,
         eps_grid=numbers(eps_grid, "--eps-grid") or (),
         seed=seed,
+        n_shown=0 if html is None else N_SHOWN,
     )
-    partial = Partial(kept, about(question), resume=resume)
-    with attack_progress("validating", n_attacks(question), quiet=quiet) as bars:
-        verdict = verdict_on(question, partial=partial, on_done=bars.step, on_progress=bars.at_work)
+    checkpoint = Checkpoint(kept, resume=resume)
+    with attack_progress("validating", n_attacks(experiment), quiet=quiet) as bars:
+        verdict = judge(experiment, checkpoint=checkpoint, on_done=bars.step, on_progress=bars.running)
     command = shlex.join(["onnx-jumprelu", *sys.argv[1:]])
-    verdict = replace(verdict, gates=checked_gates(verdict, gates), about={**verdict.about, "command": command})
-    shown = examples(question) if html is not None and verdict.complete else []
+    verdict = replace(verdict.with_gates(gates), about={**verdict.about, "command": command})
     jumps = jumps_in(patched)
-    write_reports(verdict, junit=junit, markdown=markdown, html=html, examples=shown, tuning=tried, jumps=jumps)
+    write_reports(
+        verdict, junit=junit, markdown=markdown, html=html, examples=verdict.examples, tuning=tried, jumps=jumps
+    )
     show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), json, quiet=quiet)
     if not verdict.complete:
         typer.echo(
-            f"interrupted: {len(partial)} attacks are kept in {kept}; the same command with --resume goes on", err=True
+            f"interrupted: {len(checkpoint)} attacks are kept in {kept}; the same command with --resume goes on",
+            err=True,
         )
         raise typer.Exit(INTERRUPTED)
-    partial.remove()
+    checkpoint.remove()
     if not all(gate.ok for gate in verdict.gates):
         failed = "; ".join(f"{gate.name}: {gate.detail}" for gate in verdict.gates if not gate.ok)
         typer.echo(f"gates failed: {failed}", err=True)

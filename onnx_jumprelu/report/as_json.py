@@ -11,7 +11,7 @@ from onnx_jumprelu.report.words import finite
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.statistics import Share
-from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.verdict.result import CurvePoint, Verdict
 from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
 
@@ -98,24 +98,32 @@ def verification(report: VerifyReport) -> Json:
 
 def verdict(verdict: Verdict) -> Json:
     """What `validate` found; None stands for what was not measured."""
-    clean = {model: verdict.clean_accuracy(model) for model in MODELS}
-    worst = {model: verdict.worst_case(model) for model in MODELS}
+    clean = {model: verdict.clean_accuracy(model) for model in verdict.models}
+    worst = {model: verdict.worst_case(model) for model in verdict.models}
     gain = verdict.gain
     return {
         "norm": verdict.norm,
         "eps": finite(verdict.eps),
         "n_examples": verdict.n_examples,
         "clean_accuracy": _shares(clean),
-        "worst_case": {**_shares(worst), "gain": finite(gain.value), "ci95": _interval(gain)},
+        "worst_case": {
+            **_shares(worst),
+            "gain": None if gain is None else finite(gain.value),
+            "ci95": None if gain is None else _interval(gain),
+        },
+        "verdict": verdict.outcome,
         "gain_shown": verdict.gain_shown,
-        "naive": {model: finite(verdict.naive(model)) for model in MODELS},
+        "naive": {model: finite(verdict.naive(model)) for model in verdict.models},
         "latency_ratio": finite(verdict.latency_ratio),
         "attacks": [
             {
-                "name": row.name,
+                "name": row.label,
+                "attack": row.attack,
+                "surrogate": row.surrogate,
+                "source": row.source,
                 "kind": row.kind,
                 "model": row.model,
-                "eps": finite(verdict.eps if row.eps is None else row.eps),
+                "eps": finite(row.eps),
                 "robust_accuracy": finite(row.robust_accuracy),
                 "zero_gradients": finite(row.zero_gradients),
                 "seconds": finite(row.seconds),
@@ -123,9 +131,23 @@ def verdict(verdict: Verdict) -> Json:
             for row in verdict.rows
         ],
         "curve": [_curve_point(point) for point in verdict.curve],
-        "flags": [{"name": flag.name, "model": flag.model, "message": flag.message} for flag in verdict.flags],
-        "gates": [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in verdict.gates],
+        "flags": [
+            {"name": flag.name, "model": flag.model, "message": flag.message, "undermines": flag.undermines}
+            for flag in verdict.flags
+        ],
+        "gates": [
+            {
+                "name": gate.name,
+                "ok": gate.ok,
+                "value": finite(gate.value),
+                "limit": finite(gate.limit),
+                "detail": gate.detail,
+            }
+            for gate in verdict.gates
+        ],
         "complete": verdict.complete,
+        "missing": list(verdict.missing),
+        "notes": list(verdict.notes),
         "about": dict(verdict.about),
     }
 

@@ -43,7 +43,7 @@ class MatrixRow:
     """One attack, on both models; None where it did not run."""
 
     name: str
-    kind: Kind
+    kind: Kind  # where the models differ, that on the patched one
     original: Row | None = None
     patched: Row | None = None
 
@@ -69,9 +69,11 @@ def matrix(rows: Sequence[Row]) -> list[MatrixRow]:
         place = next(free, None)
         if place is None:
             place = len(found)
-            found.append(MatrixRow(row.name, row.kind))
+            found.append(MatrixRow(row.label, row.kind))
         seen = found[place]
-        found[place] = replace(seen, original=row) if row.model == "original" else replace(seen, patched=row)
+        found[place] = (
+            replace(seen, original=row) if row.model == "original" else replace(seen, patched=row, kind=row.kind)
+        )
     return sorted(found, key=lambda row: row.kind in REPLAYED)
 
 
@@ -89,7 +91,7 @@ def by_kind(verdict: Verdict) -> list[KindRow]:
 
 
 def _same(one: MatrixRow, row: Row) -> bool:
-    return (one.name, one.kind) == (row.name, row.kind)
+    return one.name == row.label
 
 
 def zero_gradients(row: MatrixRow) -> str:

@@ -11,8 +11,7 @@ from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
 from onnx_jumprelu.report import markdown as markdown_report
 from onnx_jumprelu.tuning.record import SearchRecord
-from onnx_jumprelu.verdict.gallery import Example
-from onnx_jumprelu.verdict.result import Verdict
+from onnx_jumprelu.verdict.result import Example, Verdict
 
 
 def write_reports(

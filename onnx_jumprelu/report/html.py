@@ -12,8 +12,7 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
 from onnx_jumprelu.report.figures import Figure, figure
 from onnx_jumprelu.tuning.record import SearchRecord
-from onnx_jumprelu.verdict.gallery import Example, is_image
-from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Example, Verdict, is_image
 
 TEMPLATE = "verdict.html.j2"
 

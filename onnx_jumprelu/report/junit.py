@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from onnx_jumprelu.report import words
-from onnx_jumprelu.verdict.result import MODELS, Gate, Verdict
+from onnx_jumprelu.verdict.result import Gate, Verdict
 
 SUITE = "onnx-jumprelu validate"
 CLASS = "onnx_jumprelu.validate"
@@ -42,18 +42,14 @@ def _properties(suite: ET.Element, verdict: Verdict) -> None:
 
 def _numbers(verdict: Verdict) -> dict[str, str]:
     """What was measured, by name; what was not is left out."""
-    gain = verdict.gain
     numbers: dict[str, float | None] = {"eps": verdict.eps}
-    for model in MODELS:
+    for model in verdict.models:
         numbers[f"clean_accuracy.{model}"] = verdict.clean_accuracy(model).value
         numbers[f"worst_case.{model}"] = verdict.worst_case(model).value
         numbers[f"naive.{model}"] = verdict.naive(model)
-    numbers |= {
-        "gain": gain.value,
-        "gain.low": gain.low,
-        "gain.high": gain.high,
-        "latency_ratio": verdict.latency_ratio,
-    }
+    if verdict.gain is not None:
+        numbers |= {"gain": verdict.gain.value, "gain.low": verdict.gain.low, "gain.high": verdict.gain.high}
+    numbers["latency_ratio"] = verdict.latency_ratio
     found = {name: f"{value:.6g}" for name, value in numbers.items() if words.finite(value) is not None}
     told = {"norm": verdict.norm, "n_examples": str(verdict.n_examples), "gain_shown": str(verdict.gain_shown).lower()}
     flags = {f"flag.{flag.name}.{flag.model}": flag.message for flag in verdict.flags}

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
 from onnx_jumprelu.report.words import count, printable
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
@@ -18,7 +19,6 @@ from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
 
 WIDE = 10_000  # one line per row: what the terminal wraps can still be copied
-MANY_ZEROS = 0.05  # share of the gradients from which on they are worth a warning
 INDENT = "  "
 
 
@@ -123,7 +123,7 @@ def _doubts(run: AttackRun) -> Iterator[str]:
     hidden = run.n_jumprelus and run.target.surrogate == "exact" and result.n_gradients
     others = "other gradients (--surrogate relu, smooth)" if hidden else "other losses (--attack apgd-dlr, apgd-t)"
     for number, what in ((result.zero_gradients, "0"), (result.nan_gradients, "NaN or infinite")):
-        if number > MANY_ZEROS * asked:
+        if number > MANY_ZERO_GRADIENTS * asked:
             yield (
                 f"Warning: {number / asked:.0%} of the gradients were {what} and led nowhere: what was not fooled may "
                 f"still be easy to fool; try {others}, and --attack square, which needs none."

@@ -28,12 +28,16 @@ class Headline:
 
 def headline(verdict: Verdict) -> Headline:
     """The verdict: `Gain shown` where it was shown, `No gain shown` everywhere else, and why."""
+    if verdict.gain is None:
+        worst = percent(verdict.worst_case(verdict.subject).value)
+        found = f"the model withstands every attack that ran on {worst} of {count(verdict.n_examples, 'example')}."
+        return Headline("Measured", found)
     title = "Gain shown" if verdict.gain_shown else "No gain shown"
-    return Headline(title, f"{_found(verdict)} {_reason(verdict)}")
+    return Headline(title, f"{_found(verdict, verdict.gain)} {_reason(verdict, verdict.gain)}")
 
 
-def _found(verdict: Verdict) -> str:
-    original, patched, gain = verdict.worst_case("original"), verdict.worst_case("patched"), verdict.gain
+def _found(verdict: Verdict, gain: Share) -> str:
+    original, patched = verdict.worst_case("original"), verdict.worst_case("patched")
     return (
         f"the patched model withstands every attack that ran on {percent(patched.value)} of "
         f"{count(verdict.n_examples, 'example')}, the original on {percent(original.value)}, a difference of "
@@ -41,20 +45,19 @@ def _found(verdict: Verdict) -> str:
     )
 
 
-def _reason(verdict: Verdict) -> str:
+def _reason(verdict: Verdict, gain: Share) -> str:
     if not verdict.complete:
         return "Not every planned attack has run, so nothing can be claimed yet."
-    if verdict.gain.low > 0:
+    if gain.low > 0:
         return f"The interval lies above 0{_unproved(verdict)}."
-    if verdict.gain.high < 0:
+    if gain.high < 0:
         return "The interval lies below 0: the patched model is easier to attack than the original."
-    return "The interval includes 0" + (": the difference may be chance." if verdict.gain.value else ".")
+    return "The interval includes 0" + (": the difference may be chance." if gain.value else ".")
 
 
 def _unproved(verdict: Verdict) -> str:
-    if not verdict.missing_attacks:
-        return ""
-    return f", but no {' and no '.join(verdict.missing_attacks)} attack ran, and without such attacks nothing is shown"
+    doubts = verdict.doubts(verdict.subject)
+    return f", but nothing is shown: {'; '.join(doubts)}" if doubts else ""
 
 
 def setting(verdict: Verdict) -> str:
@@ -106,7 +109,7 @@ def missing(verdict: Verdict) -> str:
     """What an incomplete verdict lacks; empty if it is complete."""
     if verdict.complete:
         return ""
-    not_run = verdict.about.get("missing", "")
+    not_run = ", ".join(verdict.missing)
     done = f"{count(len(verdict.rows), 'result')} so far"
     return (
         f"INCOMPLETE: not every planned attack has run; {done}"

@@ -1,4 +1,4 @@
-"""Finished attacks in a file, so that a verdict that was interrupted can go on where it stopped."""
+"""Finished attacks in a file, so that an interrupted verdict can go on where it stopped."""
 
 from __future__ import annotations
 
@@ -13,104 +13,119 @@ from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.atomic import write_text
 from onnx_jumprelu.files.json_records import Entries, UnfitError, bits_text, read_record
+from onnx_jumprelu.version import __version__
 
-PLACE = re.compile(r"[01]/[0-9]+/[0-9]+/(original|patched)")  # stream, point of the curve, attack, model
+SCHEMA = "onnx-jumprelu/checkpoint/1"
+PLACE = re.compile(r"[01]/[0-9]+/[0-9]+/(original|patched|model)")  # stream, point of the curve, attack, model
+ALONE = "/model"  # how the place of an attack on the only model ends
+LONGEST_PLACE = 40  # characters of a place that an error quotes
+WAY_OUT = "delete it, or leave out --resume"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one attack. Which one it was, its place in the plan says.
+class FinishedAttack:
+    """The outcome of one attack. Its place in the plan says which attack it was.
 
     Attributes:
         success: Whether the model is wrong after the attack, of shape (N,).
-        replayed: Whether the other model is wrong on the same examples, of shape (N,).
-        zero_gradients: Share of the attack's gradients that were 0, None where it needs none.
+        replayed: Whether the other model is wrong on the same examples, of shape (N,); None without another model.
+        zero_gradients: Share of the attack's gradients that were 0, None where it asked for none.
         seconds: Time taken.
     """
 
     success: Bools
-    replayed: Bools
+    replayed: Bools | None
     zero_gradients: float | None
     seconds: float
 
 
-class Partial:
-    """Outcomes by the place that they have in the plan; without a file they are kept in memory alone."""
+class Checkpoint:
+    """Finished attacks by their place in the plan; without a file they are kept in memory alone."""
 
-    def __init__(
-        self, path: Path | None = None, about: Mapping[str, str] | None = None, *, resume: bool = False
-    ) -> None:
-        """Open it.
+    def __init__(self, path: Path | None = None, *, resume: bool = False) -> None:
+        """Choose the file.
 
         Args:
             path: The file.
-            about: What the verdict is about: only outcomes of the same question are taken over.
-            resume: Whether to go on with the outcomes in the file.
-
-        Raises:
-            OptionError: there is nothing to go on with, it belongs to another question, or it is damaged.
+            resume: Whether to go on with the attacks in the file; otherwise they are replaced.
         """
-        self._path, self._about = path, dict(about or {})
-        self._outcomes: dict[str, Outcome] = {}
-        if resume and path is not None:
-            self._outcomes = self._read(path)
+        self._path, self._resume = path, resume
+        self._about: dict[str, str] = {}
+        self._finished: dict[str, FinishedAttack] = {}
 
     def __len__(self) -> int:
-        return len(self._outcomes)
+        return len(self._finished)
 
-    def outcome(self, place: str) -> Outcome | None:
-        """What is kept for a place, None where nothing is."""
-        return self._outcomes.get(place)
+    def open(self, about: Mapping[str, str]) -> None:
+        """Read what is to be resumed.
 
-    def keep(self, place: str, outcome: Outcome) -> None:
-        """Add the outcome of a place."""
-        self._outcomes[place] = outcome
+        Args:
+            about: What is needed to repeat the verdict. Only attacks of the same experiment are taken from the file.
+
+        Raises:
+            OptionError: there is no file to resume, it belongs to another experiment, or it is damaged.
+        """
+        self._about = dict(about)
+        if self._resume and self._path is not None:
+            self._finished = self._read(self._path)
+
+    def finished(self, place: str) -> FinishedAttack | None:
+        """The attack at a place, None where it has not finished."""
+        return self._finished.get(place)
+
+    def keep(self, place: str, finished: FinishedAttack) -> None:
+        """Add the attack at a place."""
+        self._finished[place] = finished
         if self._path is not None:
-            outcomes = {name: _entry(kept) for name, kept in self._outcomes.items()}
-            write_text(self._path, json.dumps({"about": self._about, "outcomes": outcomes}), "JSON")
+            attacks = {name: _entry(kept) for name, kept in self._finished.items()}
+            content = {"schema": SCHEMA, "version": __version__, "about": self._about, "attacks": attacks}
+            write_text(self._path, json.dumps(content), "JSON")
 
     def remove(self) -> None:
         """Delete the file: the verdict is complete."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> dict[str, Outcome]:
+    def _read(self, path: Path) -> dict[str, FinishedAttack]:
         try:
-            content = read_record(path).only("about", "outcomes")
-            about, outcomes = content.inner("about"), content.by_name("outcomes")
+            content = read_record(path).only("schema", "version", "about", "attacks")
+            _check_schema(content)
+            about, attacks = content.inner("about"), content.by_name("attacks")
             for name, value in self._about.items():
                 if not about.holds(name, value):
-                    raise OptionError(
-                        f"{path}: belongs to another question ({name} differs); delete it, or leave out --resume"
-                    )
+                    raise OptionError(f"{path}: belongs to another experiment ({name} differs); {WAY_OUT}")
             n_examples = int(self._about.get("examples", 0))
-            return {place: _outcome(place, entries, n_examples) for place, entries in outcomes.items()}
+            return {place: _finished(place, entries, n_examples) for place, entries in attacks.items()}
         except FileNotFoundError:
             raise OptionError(f"{path}: does not exist; there is nothing to resume") from None
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror or error}); leave out --resume") from error
         except UnfitError as error:
-            raise OptionError(
-                f"{path}: is not a partial verdict of this tool: {error}; delete it, or leave out --resume"
-            ) from error
+            raise OptionError(f"{path}: is not a checkpoint of a verdict: {error}; {WAY_OUT}") from error
 
 
-def _entry(outcome: Outcome) -> dict[str, Any]:
+def _check_schema(content: Entries) -> None:
+    if not content.holds("schema", SCHEMA):
+        raise content.unfit("schema", f"'{SCHEMA}'")
+
+
+def _entry(finished: FinishedAttack) -> dict[str, Any]:
     return {
-        "success": bits_text(outcome.success),
-        "replayed": bits_text(outcome.replayed),
-        "zero_gradients": outcome.zero_gradients,
-        "seconds": outcome.seconds,
+        "success": bits_text(finished.success),
+        "replayed": None if finished.replayed is None else bits_text(finished.replayed),
+        "zero_gradients": finished.zero_gradients,
+        "seconds": finished.seconds,
     }
 
 
-def _outcome(place: str, entries: Entries, n_examples: int) -> Outcome:
+def _finished(place: str, entries: Entries, n_examples: int) -> FinishedAttack:
     if not PLACE.fullmatch(place):
-        raise UnfitError(f"'outcomes' has an unknown entry '{place}'")
+        raise UnfitError(f"'attacks' has an unknown entry '{place[:LONGEST_PLACE]}'")
     entries.only("success", "replayed", "zero_gradients", "seconds")
-    return Outcome(
+    alone = place.endswith(ALONE) and entries.value("replayed") is None
+    return FinishedAttack(
         success=entries.bits("success", n_examples),
-        replayed=entries.bits("replayed", n_examples),
+        replayed=None if alone else entries.bits("replayed", n_examples),
         zero_gradients=entries.number_or_none("zero_gradients", 1),
         seconds=entries.number("seconds"),
     )

@@ -1,85 +1,107 @@
-"""What a verdict is about, and what is needed to repeat it."""
+"""What a verdict measures, and what is needed to repeat it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.names import ModelName, NormName
-from onnx_jumprelu.verdict.result import MODELS
+from onnx_jumprelu.verdict.suite import Choice, described
 from onnx_jumprelu.version import __version__
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a verdict is about.
+class Experiment:
+    """What a verdict measures.
 
     Attributes:
-        original: The model before the patch.
-        patched: The model after it, with the same data space.
+        targets: The models, all with the same data space; see `pair` and `one`.
         data: Inputs that tuning never saw, with labels.
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
-        attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
-        eps_grid: Where to measure the curve of robust accuracy against eps; none by default.
+        attacks: `standard`, `quick`, a list such as `pgd,apgd-ce:relu,square`, or a sequence; see `suite.planned`.
+        eps_grid: Where to measure the curve of robust accuracy against eps; empty for no curve.
         seed: Seed of all randomness.
-        latency: Whether to measure the latency ratio, which no seed can repeat.
+        latency: Whether to measure the latency ratio of a pair, which no seed can repeat.
+        n_shown: How many inputs to show before and after an attack; 0 for none.
     """
 
-    original: Target
-    patched: Target
+    targets: Mapping[ModelName, Target]
     data: Data
     eps: float
     norm: NormName = "Linf"
-    attacks: str = "standard"
+    attacks: Choice = "standard"
     eps_grid: Sequence[float] = ()
     seed: int = 0
     latency: bool = True
+    n_shown: int = 0
 
-    def target(self, model: ModelName) -> Target:
-        """One of the two models."""
-        return self.original if model == "original" else self.patched
+    @property
+    def models(self) -> tuple[ModelName, ...]:
+        """The names of the models: `original` and `patched`, or `model`."""
+        return tuple(self.targets)
+
+    @property
+    def subject(self) -> ModelName:
+        """The model that the verdict is about: the patched one of a pair, or the only one."""
+        return self.models[-1]
 
 
-def about(question: Question) -> dict[str, str]:
-    """What is needed to repeat a verdict."""
+def pair(original: Target, patched: Target) -> Mapping[ModelName, Target]:
+    """The models of a verdict on what a patch gained."""
+    return MappingProxyType({"original": original, "patched": patched})
+
+
+def one(model: Target) -> Mapping[ModelName, Target]:
+    """The model of a verdict on one model."""
+    return MappingProxyType({"model": model})
+
+
+def about(experiment: Experiment, classifiers: Mapping[ModelName, OnnxClassifier]) -> dict[str, str]:
+    """What is needed to repeat a verdict.
+
+    Args:
+        experiment: What is measured.
+        classifiers: Its models as they were opened, whose hashes are given.
+    """
+    data = experiment.data
+    models: dict[str, str] = {}
+    for model, target in experiment.targets.items():
+        models |= {model: target.name, f"{model} SHA-256": classifiers[model].sha256}
     return {
         "onnx-jumprelu": __version__,
         "onnxruntime": onnxruntime.__version__,
         "onnx": onnx.__version__,
         "numpy": np.__version__,
-        "original": question.original.name,
-        "original SHA-256": question.original.sha256(),
-        "patched": question.patched.name,
-        "patched SHA-256": question.patched.sha256(),
-        "data": question.data.name,
-        "data SHA-256": hashlib.sha256(
-            question.data.x.tobytes() + question.data.required_labels().tobytes()
-        ).hexdigest(),
-        "examples": str(len(question.data.x)),
-        "eps": repr(float(question.eps)),
-        "norm": question.norm,
-        "attacks": question.attacks,
-        "seed": str(question.seed),
+        **models,
+        "data": data.name,
+        "data SHA-256": hashlib.sha256(data.x.tobytes() + data.required_labels().tobytes()).hexdigest(),
+        "examples": str(len(data.x)),
+        "eps": repr(float(experiment.eps)),
+        "norm": experiment.norm,
+        "attacks": described(experiment.attacks),
+        "seed": str(experiment.seed),
         "settings": json.dumps(
             {
-                **{model: _settings(question.target(model)) for model in MODELS},
-                "eps_grid": sorted(map(float, question.eps_grid)),
+                **{model: _settings(target) for model, target in experiment.targets.items()},
+                "eps_grid": sorted(map(float, experiment.eps_grid)),
             }
         ),
     }
 
 
 def _settings(target: Target) -> dict[str, object]:
-    """What else decides how a model answers."""
+    """The other settings that decide how a model answers."""
     lists = {"bounds": target.bounds, "mean": target.mean, "std": target.std}
     return {
         **{name: None if values is None else np.ravel(values).astype(float).tolist() for name, values in lists.items()},

@@ -2,179 +2,222 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
+from onnx_jumprelu.names import ModelName
+from onnx_jumprelu.verdict.result import EXACT, GRADIENT_KINDS, Flag, Row
 
-from onnx_jumprelu.arrays import Floats, Labels, rows
-from onnx_jumprelu.attacks import PGD
-from onnx_jumprelu.attacks.base import clip, is_wrong
-from onnx_jumprelu.attacks.norms import norm_named
-from onnx_jumprelu.classifier.classifier import OnnxClassifier
-from onnx_jumprelu.names import ModelName, NormName
-from onnx_jumprelu.verdict.result import Flag, Row
-
-MANY = 0.05  # share of the gradients that may be 0 before it is worth a word
-CLEAR = 0.02  # difference of two robust accuracies that is more than chance and different steps
+CLEAR = 0.02  # difference of two robust accuracies that chance and different steps do not explain
 ENOUGH_FOOLED = 0.1  # share of the examples that one step must fool before more steps can show their worth
-FEW_EXAMPLES = 50  # enough for what must hold for nearly all of them
-UNBOUNDED_STEPS = 100
+NEAR_CHANCE = 0.05  # clean accuracy above that of guessing, up to which the data or their scale must be wrong
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a check looks at: one model, the attacks on it, and what it did in a few trials of its own.
+    """What a check looks at: one model, the attacks on it, and what `evidence.gathered` tried.
 
     Attributes:
         model: Which model.
-        rows: The attacks on it.
-        clean: Its clean accuracy.
-        noise: Its accuracy under random noise of the attacks' size.
-        unbounded: Its accuracy under PGD without a budget to speak of.
-        looks_like_probabilities: Whether its outputs are probabilities, not logits.
+        rows: The attacks on it, with the verdict's eps.
+        n_examples: Number of examples.
+        n_classes: Number of classes.
+        clean: Clean accuracy.
+        noise: Accuracy under random noise of the attacks' size.
+        unbounded: Accuracy under PGD with a budget that covers the whole data space.
+        flat: Share of the examples that no attack fooled and at which every gradient is 0.
+        looks_like_probabilities: Whether the outputs are probabilities, not logits.
         repeats: Whether the same input gives the same output.
-        n_jumprelus: How many JumpReLUs it has.
     """
 
     model: ModelName
     rows: Sequence[Row]
+    n_examples: int
+    n_classes: int
     clean: float
     noise: float
     unbounded: float
+    flat: float
     looks_like_probabilities: bool
     repeats: bool
-    n_jumprelus: int = 0
 
     @property
     def margin(self) -> float:
-        """Difference of two robust accuracies that is clear: not one or two examples."""
-        n_examples = max((len(row.success) for row in self.rows), default=1)
-        return max(CLEAR, 2 / n_examples)
+        """Smallest difference of two robust accuracies that counts: more than one or two examples."""
+        return max(CLEAR, 2 / self.n_examples)
 
-    def lowest(self, kind: str) -> float | None:
-        """The lowest robust accuracy under attacks of a kind, None where there are none."""
-        return min((row.robust_accuracy for row in self.rows if row.kind == kind), default=None)
+    @property
+    def near_chance(self) -> bool:
+        """Whether the clean accuracy is about that of guessing."""
+        return self.clean <= 1 / self.n_classes + NEAR_CHANCE
 
-    def of(self, name: str) -> float | None:
-        """The robust accuracy under one attack, None where it did not run."""
-        return next((row.robust_accuracy for row in self.rows if row.name == name), None)
+    def lowest(self, *kinds: str) -> Row | None:
+        """The attack of these kinds that left the fewest examples standing, None where there is none."""
+        return min((row for row in self.rows if row.kind in kinds), key=_robust, default=None)
+
+    def exact(self, attack: str) -> Row | None:
+        """An attack with exact gradients by its name, None where it did not run."""
+        return next((row for row in self._own if (row.attack, row.surrogate) == (attack, EXACT)), None)
+
+    def same_with_exact_gradients(self, adaptive: Row) -> Row | None:
+        """The attack with the same settings and exact gradients, None where it did not run."""
+        alike = (row for row in self._own if (row.attack, row.settings) == (adaptive.attack, adaptive.settings))
+        return next((row for row in alike if row.surrogate == EXACT), None)
+
+    @property
+    def _own(self) -> Iterator[Row]:
+        return (row for row in self.rows if row.source == self.model)
 
 
-def gathered(
-    model: ModelName,
-    classifier: OnnxClassifier,
-    x: Floats,
-    labels: Labels,
-    found: Iterable[Row],
-    *,
-    eps: float,
-    norm: NormName,
-    rng: np.random.Generator,
-) -> Evidence:
-    """Try a model for what the checks need to know besides the attacks on it."""
-    few, few_labels = x[:FEW_EXAMPLES], labels[:FEW_EXAMPLES]
-    metric = norm_named(norm)
-    logits = classifier.logits(x)
-    noisy = clip(x + np.float32(eps) * metric.random(rng, x.shape), classifier.bounds)
-    low, high = classifier.bounds
-    whole = high - low if norm == "Linf" else (high - low) * float(np.sqrt(x[0].size))
-    far = PGD(eps=whole, norm=norm, n_iter=UNBOUNDED_STEPS)(classifier, few, few_labels, rng=rng)
-    return Evidence(
-        model=model,
-        rows=[row for row in found if row.model == model],
-        clean=float(1 - is_wrong(logits, labels).mean()),
-        noise=float(1 - is_wrong(classifier.logits(noisy), labels).mean()),
-        unbounded=far.robust_accuracy,
-        looks_like_probabilities=_are_probabilities(logits),
-        repeats=bool(np.array_equal(logits, classifier.logits(x), equal_nan=True)),
-        n_jumprelus=classifier.n_jumprelus,
+def _robust(row: Row) -> float:
+    return row.robust_accuracy
+
+
+@dataclass(frozen=True)
+class Check:
+    """A flag of the registry.
+
+    Attributes:
+        message: What it means and what to do, None where the evidence does not raise it.
+        undermines: Whether the model's worst case cannot be trusted where it is raised.
+    """
+
+    message: Callable[[Evidence], str | None]
+    undermines: bool
+
+
+FLAGS: dict[str, Check] = {}
+
+
+def _flag(name: str, *, undermines: bool) -> Callable[[Callable[[Evidence], str | None]], object]:
+    def register(message: Callable[[Evidence], str | None]) -> Check:
+        FLAGS[name] = Check(message, undermines)
+        return FLAGS[name]
+
+    return register
+
+
+@_flag("near-chance", undermines=True)
+def _near_chance(seen: Evidence) -> str | None:
+    if not seen.near_chance:
+        return None
+    return (
+        f"the clean accuracy, {seen.clean:.1%}, is about that of guessing one of {seen.n_classes} classes: the data's "
+        "scale, layout, labels, mean or std are probably wrong; fix them before reading any other number"
     )
 
 
-def _are_probabilities(logits: Floats) -> bool:
-    sums = rows(logits).sum(axis=1)
-    return bool((logits >= 0).all() and (logits <= 1).all() and np.allclose(sums, 1, atol=1e-3))
-
-
+@_flag("zero-gradients", undermines=False)
 def _zero_gradients(seen: Evidence) -> str | None:
     zero = max((row.zero_gradients or 0.0 for row in seen.rows if row.kind == "white-box"), default=0.0)
-    if zero <= MANY:
+    if zero <= MANY_ZERO_GRADIENTS:
         return None
     return (
-        f"up to {zero:.0%} of an attack's exact gradients were 0: such an attack fails because it sees nothing, not "
-        "because the model is robust; trust the adaptive and black-box numbers instead"
+        f"up to {zero:.0%} of an attack's exact gradients were 0: such an attack fails because it has nothing to "
+        "follow, not because the model is robust; trust the adaptive and black-box numbers instead"
     )
 
 
+@_flag("gradients-vanish", undermines=True)
+def _gradients_vanish(seen: Evidence) -> str | None:
+    if seen.flat < seen.margin:
+        return None
+    return (
+        f"on {seen.flat:.1%} of the examples no attack succeeded and every gradient is 0, with every surrogate: no "
+        "attack with gradients could work there; attack a version of the model without the rounding or saturation"
+    )
+
+
+@_flag("exact-gradients-mislead", undermines=False)
 def _exact_gradients_mislead(seen: Evidence) -> str | None:
-    """Compared with the same attack where both forms of it ran, so that a stronger attack is not taken for a sign."""
     exact, adaptive = seen.lowest("white-box"), seen.lowest("adaptive")
-    pairs = [
-        (exact if same is None else same, row.robust_accuracy)
-        for row in seen.rows
-        if row.kind == "adaptive"
-        for same in [seen.of(row.name.partition(" ")[0])]
-    ]
-    apart = any(before is not None and after < before - seen.margin for before, after in pairs)
-    if not seen.n_jumprelus or exact is None or adaptive is None or not apart or adaptive >= exact:
+    if exact is None or adaptive is None or adaptive.robust_accuracy >= exact.robust_accuracy:
         return None
-    return (
-        f"the best single attack with exact gradients leaves {exact:.2%} standing, the best adaptive one "
-        f"{adaptive:.2%}: the jump hides gradients, so quote the worst case and never the exact-gradient number"
-    )
+    pairs = ((seen.same_with_exact_gradients(row), row) for row in seen.rows if row.kind == "adaptive")
+    for same, row in pairs:
+        if same is not None and row is not same and row.robust_accuracy < same.robust_accuracy - seen.margin:
+            return (
+                f"{same.label} with exact gradients leaves {same.robust_accuracy:.2%} standing, the same attack with "
+                f"{row.surrogate} gradients {row.robust_accuracy:.2%}: the jump hides gradients, so quote the worst "
+                "case and never the exact-gradient number"
+            )
+    return None
 
 
+@_flag("black-box-beats-white-box", undermines=True)
 def _black_box_beats_white_box(seen: Evidence) -> str | None:
-    exact, black = seen.lowest("white-box"), seen.lowest("black-box")
-    if exact is None or black is None or black >= exact - seen.margin:
+    """Compared with every attack with gradients: where adaptive ones do better, nothing is amiss."""
+    best, black = seen.lowest(*GRADIENT_KINDS), seen.lowest("black-box")
+    if best is None or black is None or black.robust_accuracy >= best.robust_accuracy - seen.margin:
         return None
     return (
-        f"an attack without gradients leaves {black:.2%} standing, the best single one with exact gradients "
-        f"{exact:.2%}: the gradients mislead; look for what hides them, and do not trust gradient attacks alone"
+        f"an attack without gradients leaves {black.robust_accuracy:.2%} standing, the best one with gradients "
+        f"{best.robust_accuracy:.2%}: the gradients mislead; look for what hides them, and do not trust attacks with "
+        "gradients"
     )
 
 
+@_flag("transfer-beats-white-box", undermines=True)
+def _transfer_beats_white_box(seen: Evidence) -> str | None:
+    best, foreign = seen.lowest(*GRADIENT_KINDS), seen.lowest("gray-box", "transfer")
+    if best is None or foreign is None or foreign.robust_accuracy >= best.robust_accuracy - seen.margin:
+        return None
+    return (
+        f"examples made on the {foreign.source} model leave {foreign.robust_accuracy:.2%} standing, the best attack "
+        f"with this model's own gradients {best.robust_accuracy:.2%}: the gradients mislead; look for what hides them, "
+        "and do not trust attacks with gradients"
+    )
+
+
+@_flag("iterating-does-not-help", undermines=False)
 def _iterating_does_not_help(seen: Evidence) -> str | None:
-    single, iterative = seen.of("fgsm"), seen.of("pgd")
-    if single is None or iterative is None or single <= CLEAR or iterative < single:
+    single, iterative = seen.exact("fgsm"), seen.exact("pgd")
+    if single is None or iterative is None or single.robust_accuracy <= CLEAR:
         return None
-    if single > seen.clean - ENOUGH_FOOLED:  # of the few at the border one step fools as many as forty
+    if iterative.robust_accuracy < single.robust_accuracy:
+        return None
+    if single.robust_accuracy > seen.clean - ENOUGH_FOOLED:  # of the few at the border one step fools as many as forty
         return None
     return (
-        f"many steps (PGD, {iterative:.1%} standing) do no more than one (FGSM, {single:.1%}): the gradient leads "
-        "nowhere after the first step; use adaptive gradients and more restarts"
+        f"many steps (PGD, {iterative.robust_accuracy:.1%} standing) do no more than one (FGSM, "
+        f"{single.robust_accuracy:.1%}): the gradient leads nowhere after the first step; use adaptive gradients and "
+        "more restarts"
     )
 
 
+@_flag("no-budget-is-large-enough", undermines=True)
 def _no_budget_is_large_enough(seen: Evidence) -> str | None:
-    if seen.unbounded <= CLEAR:
+    if seen.unbounded <= CLEAR or seen.near_chance:
         return None
     return (
-        f"{seen.unbounded:.1%} still stand when PGD may change everything: no model is that robust, the attack is "
-        "broken by the model's gradients; rely on attacks that do not need them"
+        f"{seen.unbounded:.1%} still stand when PGD may change everything: no model is that robust, so the model's "
+        "gradients break the attack; rely on attacks that do not need them"
     )
 
 
+@_flag("noise-is-as-good", undermines=True)
 def _noise_is_as_good(seen: Evidence) -> str | None:
     best = min((row.robust_accuracy for row in seen.rows), default=None)
     if best is None or seen.noise >= seen.clean - CLEAR or best < seen.noise - CLEAR:
         return None
     return (
         f"random noise leaves {seen.noise:.1%} standing and the best attack {best:.1%}: the attacks do no better than "
-        "chance, so they are not working; check the data's scale, mean and std"
+        "chance, so they do not work; check the data's scale, mean and std"
     )
 
 
+@_flag("probabilities", undermines=True)
 def _probabilities(seen: Evidence) -> str | None:
     if not seen.looks_like_probabilities:
         return None
     return (
         "the outputs are probabilities that could not be traced back to logits: where they saturate, gradients vanish; "
-        "give the tensor before the softmax with --output"
+        "give the tensor before the softmax with --output-name"
     )
 
 
+@_flag("random-outputs", undermines=True)
 def _random_outputs(seen: Evidence) -> str | None:
     if seen.repeats:
         return None
@@ -184,21 +227,9 @@ def _random_outputs(seen: Evidence) -> str | None:
     )
 
 
-FLAGS: dict[str, Callable[[Evidence], str | None]] = {
-    "zero-gradients": _zero_gradients,
-    "exact-gradients-mislead": _exact_gradients_mislead,
-    "black-box-beats-white-box": _black_box_beats_white_box,
-    "iterating-does-not-help": _iterating_does_not_help,
-    "no-budget-is-large-enough": _no_budget_is_large_enough,
-    "noise-is-as-good": _noise_is_as_good,
-    "probabilities": _probabilities,
-    "random-outputs": _random_outputs,
-}
-
-
 def raised(seen: Evidence) -> Iterator[Flag]:
     """Every flag that a model's evidence raises."""
     for name, check in FLAGS.items():
-        message = check(seen)
+        message = check.message(seen)
         if message is not None:
-            yield Flag(name, seen.model, message)
+            yield Flag(name, seen.model, message, check.undermines)

@@ -1,4 +1,4 @@
-"""Which attack of a verdict is at work, and how far it is."""
+"""Which attack of a verdict is running, and how far it is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from onnx_jumprelu.names import ModelName
 
 
 @dataclass(frozen=True)
-class AtWork:
+class RunningAttack:
     """An attack that is running.
 
     Attributes:
-        attack: Its name, with its gradient where that is not the exact one: `apgd-t (relu)`.
+        attack: Its label, with the surrogate unless that is the exact gradient: `apgd-t (relu)`.
         model: The model that it attacks.
-        eps: Its budget, in data space, where it measures another point of the curve; None for the verdict's own.
+        eps: Its eps, in data space, if it belongs to another point of the curve; None for the verdict's own.
         share: The share of its work that is done, from 0 to 1.
     """
 
@@ -24,5 +24,6 @@ class AtWork:
     share: float
 
     def __str__(self) -> str:
+        where = "" if self.model == "model" else f" on {self.model}"
         point = "" if self.eps is None else f" at eps {self.eps:g}"
-        return f"{self.attack} on {self.model}{point}"
+        return f"{self.attack}{where}{point}"

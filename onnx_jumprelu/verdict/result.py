@@ -1,45 +1,72 @@
-"""What a defence is worth: the outcome of many attacks on the original and on the patched model, as plain data."""
+"""The outcome of many attacks on one model, or on an original and a patched model, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from onnx_jumprelu.arrays import Bools
-from onnx_jumprelu.names import Kind, ModelName
+from onnx_jumprelu.arrays import Bools, Floats
+from onnx_jumprelu.names import Kind, ModelName, NormName, Outcome
 from onnx_jumprelu.statistics import Share, paired_difference, share
+from onnx_jumprelu.verdict.gates import Gate, Policy, checked_gates
+
+__all__ = ["EXACT", "MODELS", "CurvePoint", "Example", "Flag", "Gate", "Row", "Verdict", "is_image"]
 
 MODELS: tuple[ModelName, ModelName] = ("original", "patched")
-NAIVE = "pgd"  # what a hurried evaluator runs: PGD, exact gradients
+NAIVE = "pgd"  # the attack of an evaluation that nobody thought about: PGD with exact gradients
+EXACT, SMOOTH = "exact", "smooth"  # surrogates that have a part in what may be claimed
+GRADIENT_KINDS: frozenset[Kind] = frozenset({"white-box", "adaptive"})
+IMAGE_CHANNELS = (1, 3)  # gray, or red, green and blue
+REPLAYED_KINDS: frozenset[Kind] = frozenset({"gray-box", "transfer"})
+WORKING = 0.5  # an attack with at least this share of its gradients 0 could not work
 
 
 @dataclass(frozen=True)
 class Row:
-    """One attack on one model.
+    """One attack on one model, or its examples replayed on the other model.
 
     Attributes:
-        name: The attack, with the gradient that it used: `apgd-ce (relu)`.
-        kind: `white-box` (exact gradients), `adaptive` (gradients that see through a jump), `black-box` (none),
+        attack: The attack's name in `ATTACKS`, such as `apgd-ce`.
+        surrogate: The derivative at JumpReLU sites that it used: `exact`, `relu` or `smooth`.
+        model: The model that was asked.
+        source: The model that the examples were made on.
+        kind: `white-box` (exact gradients), `adaptive` (gradients that see past a jump), `black-box` (none),
             `gray-box` (made on the original, replayed on the patched model), `transfer` (the other way round).
-        model: Which model was asked.
-        success: Whether the model is wrong after the attack, of shape (N,); wrong from the start included.
-        zero_gradients: Share of the attack's gradients that were 0, None where it needs none.
+        eps: The attack's largest perturbation, in data space. Rows of the curve have another one than the verdict.
+        success: Whether the model is wrong after the attack, of shape (N,). Examples that it gets wrong without an
+            attack count as successes.
+        zero_gradients: Share of the attack's gradients that were 0, None where it asked for none.
         seconds: Time taken.
-        eps: The attack's largest perturbation where that is another one, of the curve; None for the verdict's own.
+        settings: The attack's other settings.
     """
 
-    name: str
-    kind: Kind
+    attack: str
+    surrogate: str
     model: ModelName
+    source: ModelName
+    kind: Kind
+    eps: float
     success: Bools
     zero_gradients: float | None
     seconds: float
-    eps: float | None = None
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def label(self) -> str:
+        """The attack for people: `pgd`, `apgd-ce (smooth)`, `pgd from the original`."""
+        name = self.attack if self.surrogate == EXACT else f"{self.attack} ({self.surrogate})"
+        return name if self.source == self.model else f"{name} from the {self.source}"
 
     @property
     def robust_accuracy(self) -> float:
         """Share of examples that the model gets right after the attack."""
         return float((~self.success).mean())
+
+    @property
+    def worked(self) -> bool:
+        """Whether it is an attack with gradients, less than half of which were 0."""
+        return self.kind in GRADIENT_KINDS and self.zero_gradients is not None and self.zero_gradients < WORKING
 
 
 @dataclass(frozen=True)
@@ -48,34 +75,52 @@ class Flag:
 
     Attributes:
         name: Short and stable, such as `zero-gradients`.
-        model: Which model shows it.
-        message: One sentence of what it means and what to do.
+        model: The model that shows it.
+        message: One sentence that says what it means and what to do.
+        undermines: Whether the model's worst case cannot be trusted, so that it cannot show a gain.
     """
 
     name: str
     model: ModelName
     message: str
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A condition that the user set, and whether it holds; `detail` says by how much."""
-
-    name: str
-    ok: bool
-    detail: str
+    undermines: bool = False
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Robust accuracy of both models at one eps: the worst case, and per kind of attack."""
+    """Robust accuracy of each model at one eps: the worst case, and per kind of attack."""
 
     eps: float
-    worst_case: dict[ModelName, float]
-    kinds: dict[ModelName, dict[str, float]]
+    worst_case: Mapping[ModelName, float]
+    kinds: Mapping[ModelName, Mapping[str, float]]
 
 
-SMOOTH = "(smooth)"  # how the name of an attack with that gradient ends
+@dataclass(frozen=True)
+class Example:
+    """One input before and after an attack.
+
+    Attributes:
+        index: Its position in the data.
+        clean: The input, of shape (C, H, W), in data space.
+        perturbed: The same after the attack.
+        label: Its class.
+        predictions: The class that each model predicts before and after the attack.
+        attack: The attack that made `perturbed`, and the model that it was made on.
+        bounds: Smallest and largest value of data space: black and white.
+    """
+
+    index: int
+    clean: Floats
+    perturbed: Floats
+    label: int
+    predictions: Mapping[ModelName, tuple[int, int]]
+    attack: str = ""
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether one input of this shape, without the batch axis, is a gray or colour picture (C, H, W)."""
+    return len(shape) == len("CHW") and shape[0] in IMAGE_CHANNELS and min(shape[1:]) > 1
 
 
 @dataclass(frozen=True)
@@ -85,77 +130,166 @@ class Verdict:
     Attributes:
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
-        correct: Whether each model is right without an attack, of shape (N,).
-        rows: One per attack and model, in the order in which they ran. Attacks within smaller budgets, for the curve,
-            are among them: what fools a model within less fools it within `eps`.
+        correct: Whether each model is right without an attack, of shape (N,). Its keys are the models: `original` and
+            `patched`, or `model` alone.
+        rows: One per attack and model, in the order in which they ran. Attacks of the curve with a smaller eps are
+            among them, since an example that they fool is fooled within `eps` too.
         flags: Reasons to doubt the numbers.
         gates: Conditions that were set.
-        latency_ratio: Latency of the patched model over that of the original, None where it was not measured.
+        latency_ratio: Latency of the patched model divided by that of the original, None where it was not measured.
         curve: Robust accuracy against eps.
         about: What is needed to repeat it: versions, hashes, seed, command.
-        complete: Whether every planned attack has run.
+        missing: What did not run: labels of attacks, or later stages such as `flags`.
+        targets: The name of each model, such as its file.
+        jump_sites: How many JumpReLU sites each model has whose gradient a surrogate can replace.
+        notes: What the user should know about the models, such as that both are the same.
+        examples: Inputs before and after an attack, to look at.
     """
 
     eps: float
-    norm: str
-    correct: dict[ModelName, Bools]
-    rows: Sequence[Row]
-    flags: Sequence[Flag] = ()
-    gates: Sequence[Gate] = ()
+    norm: NormName
+    correct: Mapping[ModelName, Bools]
+    rows: tuple[Row, ...]
+    flags: tuple[Flag, ...] = ()
+    gates: tuple[Gate, ...] = ()
     latency_ratio: float | None = None
-    curve: Sequence[CurvePoint] = ()
-    about: dict[str, str] = field(default_factory=dict)
-    complete: bool = True
+    curve: tuple[CurvePoint, ...] = ()
+    about: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    missing: tuple[str, ...] = ()
+    targets: Mapping[ModelName, str] = field(default_factory=lambda: MappingProxyType({}))
+    jump_sites: Mapping[ModelName, int] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Keep copies that nothing can change."""
+        for name in ("rows", "flags", "gates", "curve", "missing", "notes", "examples"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("correct", "about", "targets", "jump_sites"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        worst = ", ".join(f"{model} {self.worst_case(model).value:.4f}" for model in self.models)
+        return f"Verdict({self.outcome!r}, worst_case: {worst}, eps={self.eps:g}, n_examples={self.n_examples})"
+
+    @property
+    def models(self) -> tuple[ModelName, ...]:
+        """`original` and `patched`, or `model` alone."""
+        return tuple(self.correct)
+
+    @property
+    def subject(self) -> ModelName:
+        """The model that gates are about: the patched one of a pair, or the only one."""
+        return self.models[-1]
 
     @property
     def n_examples(self) -> int:
         """Number of examples."""
-        return len(self.correct["original"])
+        return len(self.correct[self.subject])
 
     @property
-    def own_rows(self) -> list[Row]:
-        """The rows of the attacks that had the whole budget."""
-        return [row for row in self.rows if row.eps is None]
+    def complete(self) -> bool:
+        """Whether everything that was planned has run."""
+        return not self.missing
+
+    @property
+    def own_rows(self) -> tuple[Row, ...]:
+        """The rows of the attacks with the verdict's eps, without those of the curve."""
+        return tuple(row for row in self.rows if row.eps == self.eps)
 
     def clean_accuracy(self, model: ModelName) -> Share:
         """Share of examples that a model gets right without an attack."""
         return share(self.correct[model])
 
-    def standing(self, model: ModelName, kinds: Iterable[str] | None = None) -> Bools:
+    def standing(self, model: ModelName, kinds: Collection[str] | None = None) -> Bools:
         """Whether no attack (of these kinds) fooled the model, of shape (N,)."""
-        chosen = [row.success for row in self.rows if row.model == model and (kinds is None or row.kind in kinds)]
         standing: Bools = self.correct[model].copy()
-        for success in chosen:
-            standing &= ~success
+        for row in self.rows:
+            if row.model == model and (kinds is None or row.kind in kinds):
+                standing &= ~row.success
         return standing
 
     def worst_case(self, model: ModelName) -> Share:
-        """Share of examples on which a model withstood every attack."""
+        """Share of examples on which no attack fooled a model."""
         return share(self.standing(model))
 
     @property
-    def gain(self) -> Share:
-        """Worst case of the patched model less that of the original, over the same examples."""
+    def gain(self) -> Share | None:
+        """Worst case of the patched model minus that of the original, over the same examples; None for one model."""
+        if len(self.models) == 1:
+            return None
         return paired_difference(self.standing("patched"), self.standing("original"))
 
     @property
-    def gain_shown(self) -> bool:
-        """Whether the gain's interval lies above 0, every planned attack has run, and so have those that it takes."""
-        return self.complete and self.gain.low > 0 and not self.missing_attacks
+    def outcome(self) -> Outcome:
+        """`gain` or `loss` where one is shown, else `undecided`; `measured` for one model.
+
+        The gain's interval must lie on one side of 0 and every planned attack must have run. A worst case is an upper
+        bound: a gain is shown only if there are no doubts about the patched model's, a loss only if gradients worked on
+        the original and no flag undermines its number.
+        """
+        gain = self.gain
+        if gain is None:
+            return "measured"
+        if not self.complete:
+            return "undecided"
+        if gain.low > 0 and not self.doubts("patched"):
+            return "gain"
+        return "loss" if gain.high < 0 and not self._broken("original") else "undecided"
 
     @property
-    def missing_attacks(self) -> list[str]:
-        """What has to run on the patched model before a gain can be claimed, and did not.
+    def gain_shown(self) -> bool:
+        """Whether the outcome is `gain`."""
+        return self.outcome == "gain"
 
-        A jump hides gradients: exact ones show nothing alone, and `relu` ones can miss what smooth ones find.
-        """
-        rows = [row for row in self.rows if row.model == "patched"]
-        ran = {
-            "smooth-gradient": any(row.name.endswith(SMOOTH) for row in rows),
-            "black-box": any(row.kind == "black-box" for row in rows),
-        }
-        return [what for what, has_run in ran.items() if not has_run]
+    def doubts(self, model: ModelName) -> tuple[str, ...]:
+        """Reasons why the model's worst case may be too high, so that it cannot show a gain."""
+        rows = [row for row in self.rows if row.model == model]
+        found = []
+        if self.jump_sites.get(model) and not any(row.kind == "adaptive" and row.surrogate == SMOOTH for row in rows):
+            found.append("no attack with smooth gradients worked")
+        if not any(row.kind == "black-box" for row in rows):
+            found.append("no black-box attack ran")
+        return (*found, *self._broken(model))
+
+    def _broken(self, model: ModelName) -> tuple[str, ...]:
+        """Signs that attacks with gradients could not work on a model."""
+        flags = [f"flag {flag.name} is raised" for flag in self.flags if flag.model == model and flag.undermines]
+        if any(row.worked for row in self.rows if row.model == model):
+            return tuple(flags)
+        return ("no attack had non-zero gradients more than half of the time", *flags)
 
     def naive(self, model: ModelName) -> float | None:
         """What PGD with exact gradients alone would have claimed, None where it did not run."""
-        return next((row.robust_accuracy for row in self.own_rows if (row.model, row.name) == (model, NAIVE)), None)
+        own = [row for row in self.own_rows if row.model == row.source == model]
+        return next((row.robust_accuracy for row in own if (row.attack, row.surrogate) == (NAIVE, EXACT)), None)
+
+    def check(self, policy: Policy) -> tuple[Gate, ...]:
+        """Compare the verdict with a policy.
+
+        Raises:
+            OptionError: a condition compares two models, and the verdict is on one.
+        """
+        return checked_gates(self, policy)
+
+    def with_gates(self, policy: Policy) -> Verdict:
+        """The same verdict with the gates of a policy. Raises OptionError as `check` does."""
+        return replace(self, gates=self.check(policy))
+
+    def rows_as_dicts(self) -> list[dict[str, object]]:
+        """The rows as dictionaries of plain values, from which `pandas.DataFrame` makes a table."""
+        return [
+            {
+                "attack": row.attack,
+                "surrogate": row.surrogate,
+                "model": row.model,
+                "source": row.source,
+                "kind": row.kind,
+                "eps": row.eps,
+                "robust_accuracy": row.robust_accuracy,
+                "zero_gradients": row.zero_gradients,
+                "seconds": row.seconds,
+                "settings": dict(row.settings),
+            }
+            for row in self.rows
+        ]

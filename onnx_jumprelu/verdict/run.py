@@ -1,219 +1,271 @@
-"""The verdict's engine: every planned attack on both models, its examples replayed on the other model at once."""
+"""The verdict's engine: every planned attack on every model, its examples replayed at once on the other model."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from enum import IntEnum
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
-from onnx_jumprelu.arrays import Bools, Floats, Labels
+from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks.base import AttackResult, is_wrong
-from onnx_jumprelu.classifier.classifier import OnnxClassifier
-from onnx_jumprelu.classifier.target import ModelLike, target_of
-from onnx_jumprelu.data.reading import DataLike, check_scale, data_of
+from onnx_jumprelu.data.reading import check_scale
 from onnx_jumprelu.errors import DataError, OptionError, naming
-from onnx_jumprelu.names import Kind, ModelName, NormName
-from onnx_jumprelu.verdict.checkpoint import Outcome, Partial
-from onnx_jumprelu.verdict.experiment import Question, about
-from onnx_jumprelu.verdict.flags import Evidence, gathered, raised
+from onnx_jumprelu.names import ModelName, NormName
+from onnx_jumprelu.verdict.checkpoint import Checkpoint, FinishedAttack
+from onnx_jumprelu.verdict.evidence import gathered
+from onnx_jumprelu.verdict.examples import examples
+from onnx_jumprelu.verdict.experiment import Experiment, about
+from onnx_jumprelu.verdict.flags import raised
 from onnx_jumprelu.verdict.latency import latency_ratio
-from onnx_jumprelu.verdict.progress import AtWork
-from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Row, Verdict
+from onnx_jumprelu.verdict.progress import RunningAttack
+from onnx_jumprelu.verdict.result import CurvePoint, Example, Flag, Row, Verdict
 from onnx_jumprelu.verdict.suite import Plan, planned
 
-__all__ = ["Question", "about", "evaluate", "n_attacks", "verdict_on"]
-
 CURVE_SET = "quick"
-# Streams of random numbers that belong together: attacks of the matrix, of the curve, and the flags' own trials.
-MATRIX, CURVE, FLAGS = 0, 1, 2
 
 
-def evaluate(
-    original: ModelLike,
-    patched: ModelLike,
-    data: DataLike,
+class Stream(IntEnum):
+    """Independent streams of random numbers; the values are part of every seed and never change."""
+
+    SUITE = 0
+    CURVE = 1
+    FLAGS = 2
+
+
+def judge(
+    experiment: Experiment,
     *,
-    eps: float,
-    norm: NormName = "Linf",
-    attacks: str = "standard",
-    eps_grid: Sequence[float] = (),
-    seed: int = 0,
-) -> Verdict:
-    """Attack two models in every planned way, on the same examples; see `Question` and `verdict_on`.
-
-    Args:
-        original: The model before the patch, or its file; a `Target` where it expects normalized inputs.
-        patched: The model after it.
-        data: Data that tuning never saw: `Data`, arrays `(x, labels)`, or an `.npz` file with `x` and `y`.
-        eps: Largest perturbation, in data space.
-        norm: Norm of the perturbations.
-        attacks: `standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`.
-        eps_grid: Where to measure the curve of robust accuracy against eps; none by default.
-        seed: Seed of all randomness.
-
-    Raises:
-        DataError, GradientError, OptionError: as `verdict_on`.
-    """
-    before, after = target_of(original), target_of(patched)
-    given = data_of(data)
-    return verdict_on(Question(before, after, given, eps, norm=norm, attacks=attacks, eps_grid=eps_grid, seed=seed))
-
-
-def verdict_on(
-    question: Question,
-    *,
-    partial: Partial | None = None,
+    checkpoint: Checkpoint | None = None,
     on_done: Callable[[int], None] = lambda _: None,
-    on_progress: Callable[[AtWork], None] = lambda _: None,
+    on_progress: Callable[[RunningAttack], None] = lambda _: None,
 ) -> Verdict:
-    """Attack both models in every planned way.
+    """Run every planned attack on every model.
 
-    Interrupted (Ctrl-C), it returns what is there, marked as not complete.
+    Interrupted by Ctrl-C, it returns what has been measured so far; `missing` then names the rest.
 
     Args:
-        question: The models, the data, the budget.
-        partial: Where finished attacks are kept, and taken from if they were finished before.
+        experiment: The models, the data, the budget.
+        checkpoint: Where finished attacks are kept, and read from if they finished before.
         on_done: Called with the number of attacks that were just finished; there are `n_attacks` in all.
-        on_progress: Called as each attack begins, goes on and ends, unless it is taken from `partial`.
+        on_progress: Called as each attack begins, goes on and ends, unless it is read from the checkpoint.
 
     Raises:
         DataError: the data do not fit a model.
-        GradientError: a model is no classifier with gradients.
-        OptionError: an attack does not exist or cannot be run.
+        GradientError: a model is not a classifier with gradients.
+        OptionError: an attack does not exist or cannot be run, or the checkpoint belongs to another experiment.
     """
-    return _Run(question, Partial() if partial is None else partial, on_done, on_progress).verdict()
+    return _Run(experiment, Checkpoint() if checkpoint is None else checkpoint, on_done, on_progress).verdict()
 
 
-def n_attacks(question: Question) -> int:
-    """How many times `verdict_on` will call `on_done`, at most."""
-    per_matrix = len(planned(question.attacks, question.eps, question.norm))
-    per_point = len(planned(CURVE_SET, question.eps, question.norm))
-    return len(MODELS) * (per_matrix + per_point * len(question.eps_grid))
+def n_attacks(experiment: Experiment) -> int:
+    """How many times `judge` will call `on_done`, at most."""
+    per_suite = len(planned(experiment.attacks, experiment.eps, experiment.norm))
+    per_point = len(planned(CURVE_SET, experiment.eps, experiment.norm))
+    return len(experiment.models) * (per_suite + per_point * len(experiment.eps_grid))
 
 
 class _Run:
+    """An experiment under way. What has been found is collected here; a verdict is built from it once, at the end."""
+
     def __init__(
         self,
-        question: Question,
-        partial: Partial,
+        experiment: Experiment,
+        checkpoint: Checkpoint,
         on_done: Callable[[int], None],
-        on_progress: Callable[[AtWork], None],
+        on_progress: Callable[[RunningAttack], None],
     ) -> None:
-        self._question, self._partial, self._on_done, self._on_progress = question, partial, on_done, on_progress
-        self._x: Floats = question.data.x
-        self._labels: Labels = question.data.required_labels()
-        planned(question.attacks, question.eps, question.norm)  # complain before the work begins
-        _check_grid(question.eps_grid, question.norm)
-        check_scale(question.data, question.original.bounds)
-        with naming(question.data.name, DataError):
-            self._classifiers: dict[ModelName, OnnxClassifier] = {
-                model: question.target(model).classifier() for model in MODELS
-            }
-            self._correct: dict[ModelName, Bools] = {
+        self._experiment, self._checkpoint = experiment, checkpoint
+        self._on_done, self._on_progress = on_done, on_progress
+        self._models, self._eps = experiment.models, experiment.eps
+        self._x, self._labels = experiment.data.x, experiment.data.required_labels()
+        planned(experiment.attacks, experiment.eps, experiment.norm)  # complain before the work begins
+        _check_grid(experiment.eps_grid, experiment.norm)
+        for target in experiment.targets.values():
+            check_scale(experiment.data, target.bounds)
+        with naming(experiment.data.name, DataError):
+            self._classifiers = {model: target.classifier() for model, target in experiment.targets.items()}
+            self._correct = {
                 model: ~is_wrong(classifier.logits(self._x), self._labels)
                 for model, classifier in self._classifiers.items()
             }
         if len({classifier.n_classes for classifier in self._classifiers.values()}) > 1:
-            raise DataError(f"{question.patched.name}: has another number of classes than {question.original.name}")
+            original, patched = (target.name for target in experiment.targets.values())
+            raise DataError(f"{patched}: has another number of classes than {original}")
+        self._about = about(experiment, self._classifiers)
+        checkpoint.open(self._about)
+        self._rows: list[Row] = []
+        self._curve: list[CurvePoint] = []
+        self._flags: list[Flag] = []
+        self._examples: tuple[Example, ...] = ()
+        self._latency_ratio: float | None = None
 
     def verdict(self) -> Verdict:
-        question = self._question
-        rows: list[Row] = []
-        plans = self._planned(question.attacks, question.eps)
-        verdict = Verdict(question.eps, question.norm, self._correct, rows, about=about(question))
-        try:
-            for row in self._matrix(plans, MATRIX, 0):
-                rows.append(row)  # noqa: PERF402 - one by one: an interruption must not lose what is there
-            verdict = replace(verdict, curve=tuple(self._curve(rows)))
-            flags = [flag for model in MODELS for flag in raised(self._evidence(model, verdict.own_rows))]
-            verdict = replace(verdict, flags=tuple(flags))
-            if question.latency:
-                original, patched = (self._classifiers[model] for model in MODELS)
-                verdict = replace(verdict, latency_ratio=latency_ratio(original, patched, self._x))
-        except KeyboardInterrupt:
-            run = {row.name for row in verdict.own_rows if row.model == MODELS[-1]}
-            missing = [plan.name for plan in plans if plan.name not in run] or ["what follows the attacks"]
-            return replace(verdict, complete=False, about={**verdict.about, "missing": ", ".join(missing)})
-        return verdict
-
-    def _planned(self, choice: str, eps: float) -> list[Plan]:
-        return planned(choice, eps, self._question.norm, self._classifiers["original"].n_classes)
-
-    def _matrix(self, plans: Sequence[Plan], stream: int, point: int) -> Iterator[Row]:
-        """Each plan on each model: its own row, and one for its examples on the other model."""
-        for index, plan in enumerate(plans):
-            for number, model in enumerate(MODELS):
-                place = f"{stream}/{point}/{index}/{model}"
-                outcome = self._partial.outcome(place)
-                if outcome is None:
-                    rng = np.random.default_rng([self._question.seed, stream, point, index, number])
-                    outcome = self._attacked(plan, model, rng)
-                    self._partial.keep(place, outcome)
-                yield from self._rows(plan, model, outcome)
-                self._on_done(1)
-
-    def _rows(self, plan: Plan, model: ModelName, outcome: Outcome) -> Iterator[Row]:
-        other: ModelName = "patched" if model == "original" else "original"
-        kind: Kind = "gray-box" if other == "patched" else "transfer"
-        eps = self._other_eps(plan)
-        yield Row(plan.name, plan.kind, model, outcome.success, outcome.zero_gradients, outcome.seconds, eps)
-        yield Row(f"{plan.name} from the {model}", kind, other, outcome.replayed, None, 0.0, eps)
-
-    def _other_eps(self, plan: Plan) -> float | None:
-        return None if plan.attack.eps == self._question.eps else plan.attack.eps
-
-    def _attacked(self, plan: Plan, model: ModelName, rng: np.random.Generator) -> Outcome:
-        def tell(share: float) -> None:
-            self._on_progress(AtWork(plan.name, model, self._other_eps(plan), share))
-
-        classifier = self._classifiers[model].with_surrogate(plan.surrogate)
-        with naming(self._question.data.name, DataError):
-            result = plan.attack(classifier, self._x, self._labels, rng=rng, on_progress=tell)
-        zero = None if not result.n_gradients else result.zero_gradients / result.n_gradients
-        return Outcome(result.success, self._replayed(model, result), zero, result.seconds)
-
-    def _replayed(self, model: ModelName, result: AttackResult) -> Bools:
-        """Whether the other model is wrong on the examples that were made on this one, or without an attack."""
-        other: ModelName = "patched" if model == "original" else "original"
-        return is_wrong(self._classifiers[other].logits(result.x_adv), self._labels) | ~self._correct[other]
-
-    def _evidence(self, model: ModelName, rows: Sequence[Row]) -> Evidence:
-        rng = np.random.default_rng([self._question.seed, FLAGS, MODELS.index(model)])
-        question = self._question
-        return gathered(
-            model, self._classifiers[model], self._x, self._labels, rows, eps=question.eps, norm=question.norm, rng=rng
+        """Do everything in turn, and say what was found."""
+        experiment = self._experiment
+        suite = [(plan.label, partial(self._attack, plan, index)) for index, plan in enumerate(self._planned())]
+        stages = [
+            ("curve", self._measure_curve, bool(experiment.eps_grid)),
+            ("flags", self._raise_flags, True),
+            ("latency", self._measure_latency, experiment.latency and len(self._models) > 1),
+            ("examples", self._choose_examples, experiment.n_shown > 0),
+        ]
+        work: list[tuple[str, Callable[[], None]]] = [*suite, *((name, do) for name, do, wanted in stages if wanted)]
+        n_done = 0
+        with contextlib.suppress(KeyboardInterrupt):
+            for _, do in work:
+                do()
+                n_done += 1
+        return Verdict(
+            eps=experiment.eps,
+            norm=experiment.norm,
+            correct=self._correct,
+            rows=tuple(self._rows),
+            flags=tuple(self._flags),
+            latency_ratio=self._latency_ratio,
+            curve=tuple(self._curve),
+            about=self._about,
+            missing=tuple(name for name, _ in work[n_done:]),
+            targets={model: target.name for model, target in experiment.targets.items()},
+            jump_sites={model: self._jump_sites(model) for model in self._models},
+            notes=tuple(self._notes()),
+            examples=self._examples,
         )
 
-    def _curve(self, rows: list[Row]) -> Iterator[CurvePoint]:
-        """Point by point, up to where nothing of the original is left. What fooled a model within less counts too.
+    def _planned(self) -> list[Plan]:
+        experiment, classifier = self._experiment, self._classifiers[self._models[0]]
+        return planned(experiment.attacks, experiment.eps, experiment.norm, classifier.n_classes)
 
-        Args:
-            rows: Those of the verdict's own eps; those of the points below it are added, since they count for it.
+    def _attack(self, plan: Plan, index: int) -> None:
+        """Run one attack of the suite on each model."""
+        for row in self._rows_of(plan, index, Stream.SUITE, 0):
+            self._rows.append(row)
+
+    def _rows_of(self, plan: Plan, index: int, stream: Stream, point: int) -> Iterator[Row]:
+        """A plan on each model: its own row, and one for its examples on the other model of a pair."""
+        for number, model in enumerate(self._models):
+            place = f"{stream}/{point}/{index}/{model}"
+            finished = self._checkpoint.finished(place)
+            if finished is None:
+                rng = np.random.default_rng([self._experiment.seed, stream, point, index, number])
+                finished = self._attacked(plan, model, rng)
+                self._checkpoint.keep(place, finished)
+            yield self._own_row(plan, model, finished)
+            if finished.replayed is not None:
+                yield self._replayed_row(plan, model, finished.replayed)
+            self._on_done(1)
+
+    def _own_row(self, plan: Plan, model: ModelName, finished: FinishedAttack) -> Row:
+        return Row(
+            attack=plan.attack.name,
+            surrogate=plan.surrogate,
+            model=model,
+            source=model,
+            kind=plan.kind(self._jump_sites(model), finished.zero_gradients),
+            eps=self._eps if plan.attack.eps is None else plan.attack.eps,
+            success=finished.success,
+            zero_gradients=finished.zero_gradients,
+            seconds=finished.seconds,
+            settings=MappingProxyType(plan.attack.settings),
+        )
+
+    def _replayed_row(self, plan: Plan, source: ModelName, success: Bools) -> Row:
+        made, model = self._own_row(plan, source, FinishedAttack(success, None, None, 0.0)), self._other(source)
+        return replace(made, model=model, kind="gray-box" if model == "patched" else "transfer")
+
+    def _attacked(self, plan: Plan, model: ModelName, rng: np.random.Generator) -> FinishedAttack:
+        def show(share: float) -> None:
+            eps = None if plan.attack.eps == self._eps else plan.attack.eps
+            self._on_progress(RunningAttack(plan.label, model, eps, share))
+
+        classifier = self._classifiers[model].with_surrogate(plan.surrogate)
+        with naming(self._experiment.data.name, DataError):
+            result = plan.attack(classifier, self._x, self._labels, rng=rng, on_progress=show)
+        zero = None if not result.n_gradients else result.zero_gradients / result.n_gradients
+        return FinishedAttack(result.success, self._replayed(model, result), zero, result.seconds)
+
+    def _replayed(self, source: ModelName, result: AttackResult) -> Bools | None:
+        """Whether the other model is wrong on the examples made on this one, or without an attack; None without one."""
+        if len(self._models) == 1:
+            return None
+        other = self._other(source)
+        return is_wrong(self._classifiers[other].logits(result.x_adv), self._labels) | ~self._correct[other]
+
+    def _other(self, model: ModelName) -> ModelName:
+        return self._models[-1] if model == self._models[0] else self._models[0]
+
+    def _jump_sites(self, model: ModelName) -> int:
+        return self._classifiers[model].n_jumprelus
+
+    def _measure_curve(self) -> None:
+        """Point by point, up to where nothing of the first model is left.
+
+        An example that is fooled within less than an eps counts as fooled there too, so the rows of points below the
+        verdict's own eps are rows of the verdict.
         """
         beyond: list[Row] = []
-        for point, eps in enumerate(sorted(self._question.eps_grid)):
-            below = eps < self._question.eps
-            if eps != self._question.eps:
-                for row in self._matrix(self._planned(CURVE_SET, eps), CURVE, point):
-                    (rows if below else beyond).append(row)
-            counted = [row for row in rows if row.eps is not None] if below else [*rows, *beyond]
-            found = self._point(eps, counted)
-            yield found
-            if found.worst_case["original"] == 0:
+        for point, eps in enumerate(sorted(self._experiment.eps_grid)):
+            below = eps < self._eps
+            if eps != self._eps:
+                plans = planned(CURVE_SET, eps, self._experiment.norm, self._classifiers[self._models[0]].n_classes)
+                for index, plan in enumerate(plans):
+                    for row in self._rows_of(plan, index, Stream.CURVE, point):
+                        (self._rows if below else beyond).append(row)
+            counted = [row for row in self._rows if row.eps <= eps] if below else [*self._rows, *beyond]
+            self._curve.append(self._point(eps, counted))
+            if self._curve[-1].worst_case[self._models[0]] == 0:
                 return
 
     def _point(self, eps: float, rows: Sequence[Row]) -> CurvePoint:
-        """The curve at an eps, out of all attacks within it: at the verdict's own eps, the verdict."""
-        there = Verdict(eps, self._question.norm, self._correct, rows)
+        """The curve at an eps, from all attacks within it: at the verdict's own eps, the verdict."""
+        there = Verdict(eps, self._experiment.norm, self._correct, tuple(rows))
         kinds: dict[ModelName, dict[str, float]] = {
             model: {
                 kind: float(there.standing(model, {kind}).mean())
                 for kind in dict.fromkeys(row.kind for row in rows if row.model == model)
             }
-            for model in MODELS
+            for model in self._models
         }
-        return CurvePoint(eps, {model: there.worst_case(model).value for model in MODELS}, kinds)
+        return CurvePoint(eps, {model: there.worst_case(model).value for model in self._models}, kinds)
+
+    def _raise_flags(self) -> None:
+        experiment = self._experiment
+        for number, model in enumerate(self._models):
+            evidence = gathered(
+                model,
+                self._classifiers[model],
+                experiment.data,
+                [row for row in self._rows if row.eps == self._eps],
+                jump_sites=self._jump_sites(model),
+                eps=experiment.eps,
+                norm=experiment.norm,
+                rng=np.random.default_rng([experiment.seed, Stream.FLAGS, number]),
+            )
+            self._flags.extend(raised(evidence))
+
+    def _measure_latency(self) -> None:
+        original, patched = (self._classifiers[model] for model in self._models)
+        self._latency_ratio = latency_ratio(original, patched, self._x)
+
+    def _choose_examples(self) -> None:
+        self._examples = examples(self._experiment, self._classifiers)
+
+    def _notes(self) -> Iterator[str]:
+        """What the user may not have meant."""
+        if len(self._models) == 1:
+            return
+        original, patched = (self._about[f"{model} SHA-256"] for model in self._models)
+        if original == patched:
+            yield "Both models are the same file: there is nothing to gain or to lose."
+        elif self._jump_sites("original") and not self._jump_sites("patched"):
+            yield (
+                "The first model has JumpReLU sites and the second has none: the original comes first, the patched "
+                "model second. Were they swapped?"
+            )
 
 
 def _check_grid(grid: Sequence[float], norm: NormName) -> None:

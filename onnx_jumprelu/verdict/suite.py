@@ -1,24 +1,28 @@
-"""Which attacks a verdict runs: the same ones on both models."""
+"""Which attacks a verdict runs: the same ones on every model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Union
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.attacks import APGDDLR, ATTACKS, Attack, TargetedAPGD, attack_named
 from onnx_jumprelu.attacks.steps import FEWEST_CLASSES
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.names import Kind, NormName
+from onnx_jumprelu.verdict.result import EXACT
 
-EXACT = "exact"
-BLIND = frozenset({"square"})  # they ask for no gradient
-AVERAGED = frozenset({"pgd-noise"})  # they see past a jump even with exact gradients
+NEARLY_ALL = 0.95  # an attack with this share of its gradients 0 did not adapt to anything
+
+# A set's name, a list with commas, or names, instances and (instance, surrogate) pairs.
+Choice = Union[str, Sequence[Union[str, Attack, tuple[Attack, str]]]]  # noqa: UP007 - for Python 3.10 too
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One attack of the matrix.
+    """One planned attack.
 
     Attributes:
         attack: The attack with its settings.
@@ -29,93 +33,161 @@ class Plan:
     surrogate: str = EXACT
 
     @property
-    def name(self) -> str:
-        """The attack, and its gradient where that is not the exact one."""
+    def label(self) -> str:
+        """The attack, and its surrogate unless that is the exact gradient."""
         return self.attack.name if self.surrogate == EXACT else f"{self.attack.name} ({self.surrogate})"
 
-    @property
-    def kind(self) -> Kind:
-        """White-box with exact gradients, adaptive with others, black-box without any."""
-        if self.attack.name in BLIND:
+    def kind(self, jump_sites: int, zero_gradients: float | None = None) -> Kind:
+        """What the attack knows of a model.
+
+        It is adaptive only where something was adapted: the surrogate had a site to act on, or the attack sees past
+        jumps by itself, and its gradients were not nearly all 0.
+
+        Args:
+            jump_sites: Number of the model's JumpReLU sites whose gradient a surrogate replaces.
+            zero_gradients: Share of the attack's gradients that were 0, where that is known.
+        """
+        if not self.attack.needs_gradients:
             return "black-box"
-        return "white-box" if self.surrogate == EXACT and self.attack.name not in AVERAGED else "adaptive"
+        adapted = self.attack.sees_past_jumps or (self.surrogate != EXACT and jump_sites > 0)
+        return "adaptive" if adapted and (zero_gradients or 0.0) < NEARLY_ALL else "white-box"
 
 
-# Name, gradient, settings.
-Row = tuple[str, str, dict[str, Any]]
-SETS: dict[str, tuple[Row, ...]] = {
+@dataclass(frozen=True)
+class Entry:
+    """One line of a set: an attack's name, its surrogate, and the settings that are not its defaults."""
+
+    name: str
+    surrogate: str = EXACT
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def entry(name: str, surrogate: str = EXACT, **settings: float) -> Entry:
+    """An entry of a set. Settings that are not given are the attack's defaults."""
+    return Entry(name, surrogate, MappingProxyType(settings))
+
+
+SETS: dict[str, tuple[Entry, ...]] = {
     "standard": (
-        ("fgsm", "exact", {}),
-        ("pgd", "exact", {}),
-        ("apgd-ce", "exact", {}),
-        ("apgd-t", "exact", {}),
-        ("fab-t", "exact", {}),
-        ("apgd-ce", "relu", {}),
-        ("apgd-t", "relu", {}),
-        ("fab-t", "relu", {}),
-        ("apgd-ce", "smooth", {"n_restarts": 3}),
-        ("apgd-t", "smooth", {}),
-        ("pgd-noise", "exact", {"n_iter": 20, "n_samples": 8}),
-        ("square", "exact", {}),
+        entry("fgsm"),
+        entry("pgd"),
+        entry("apgd-ce"),
+        entry("apgd-t"),
+        entry("fab-t"),
+        entry("apgd-ce", "relu"),
+        entry("apgd-t", "relu"),
+        entry("fab-t", "relu"),
+        entry("apgd-ce", "smooth", n_restarts=3),
+        entry("apgd-t", "smooth"),
+        entry("pgd-noise", n_iter=20, n_samples=8),
+        entry("square"),
     ),
     "quick": (
-        ("fgsm", "exact", {}),
-        ("pgd", "exact", {"n_iter": 20}),
-        ("apgd-ce", "exact", {"n_iter": 40}),
-        ("apgd-ce", "relu", {"n_iter": 40}),
-        ("apgd-ce", "smooth", {"n_iter": 60}),
-        ("apgd-t", "relu", {"n_iter": 40, "n_target_classes": 3}),
-        ("square", "exact", {"n_queries": 1000}),
+        entry("fgsm"),
+        entry("pgd", n_iter=20),
+        entry("apgd-ce", n_iter=40),
+        entry("apgd-ce", "relu", n_iter=40),
+        entry("apgd-ce", "smooth", n_iter=60),
+        entry("apgd-t", "relu", n_iter=40, n_target_classes=3),
+        entry("square", n_queries=1000),
     ),
 }
 
 
-def planned(choice: str, eps: float, norm: NormName, n_classes: int | None = None) -> list[Plan]:
-    """The attacks of a set, or of a list such as `pgd,apgd-ce:relu,square`.
+def planned(choice: Choice, eps: float, norm: NormName, n_classes: int | None = None) -> list[Plan]:
+    """The attacks of a set or of a list.
 
     Args:
-        choice: The set or the list. A set leaves out what a model of few classes has no loss for.
+        choice: The name of a set; a list such as `pgd,apgd-ce:relu,square`; or a sequence of names (`pgd`,
+            `apgd-ce:relu`), attacks, and pairs of an attack and a surrogate.
         eps: Largest perturbation, in data space.
         norm: Norm of the perturbations.
-        n_classes: How many classes the model has, None for enough of them.
+        n_classes: Number of classes of the model, None for enough of them. A set leaves out attacks whose loss needs
+            more classes.
 
     Raises:
-        OptionError: there is no such set, attack or gradient, or a list has an attack twice.
+        OptionError: there is no such set, attack or surrogate, an attack is given twice, or an attack has another eps
+            or norm.
     """
-    if choice in SETS:
-        rows = [suited for row in SETS[choice] for suited in _suited(row, n_classes)]
-    else:
-        rows = _each_once([_parsed(item.strip()) for item in choice.split(",")])
-    return [Plan(attack_named(name, eps=eps, norm=norm, **settings), gradient) for name, gradient, settings in rows]
+    if isinstance(choice, str) and choice in SETS:
+        entries = [suited for line in SETS[choice] for suited in _suited(line, n_classes)]
+        return [_plan(line, eps, norm) for line in entries]
+    items: Iterable[object] = choice.split(",") if isinstance(choice, str) else choice
+    plans = [_given(item, eps, norm) for item in items]
+    if not plans:
+        raise OptionError(f"attacks: give a set ({', '.join(SETS)}) or at least one attack ({', '.join(ATTACKS)})")
+    _check_each_once(plans)
+    return plans
 
 
-def _suited(row: Row, n_classes: int | None) -> list[Row]:
+def described(choice: Choice) -> str:
+    """The choice as text, such as `standard` or `pgd,apgd-ce:relu`, with the settings of attacks given as instances."""
+    if isinstance(choice, str):
+        return choice
+    return ",".join(item if isinstance(item, str) else _described(*_pair(item)) for item in choice)
+
+
+def _described(attack: Attack, surrogate: str) -> str:
+    settings = ", ".join(f"{name}={value!r}" for name, value in attack.settings.items())
+    return f"{attack.name}{'' if surrogate == EXACT else f':{surrogate}'}({settings})"
+
+
+def _plan(line: Entry, eps: float, norm: NormName) -> Plan:
+    return Plan(attack_named(line.name, eps=eps, norm=norm, **line.settings), line.surrogate)
+
+
+def _suited(line: Entry, n_classes: int | None) -> list[Entry]:
     """An attack of a set in the form that the number of classes allows: its ratio of logits needs some."""
-    name, gradient, settings = row
-    if name != TargetedAPGD.name or n_classes is None or n_classes >= FEWEST_CLASSES[TargetedAPGD.loss]:
-        return [row]
+    if line.name != TargetedAPGD.name or n_classes is None or n_classes >= FEWEST_CLASSES[TargetedAPGD.loss]:
+        return [line]
     if n_classes < FEWEST_CLASSES[APGDDLR.loss]:
-        return []  # of two classes, cross-entropy and margin rise together
-    return [(APGDDLR.name, gradient, {key: value for key, value in settings.items() if key != "n_target_classes"})]
+        return []  # with two classes, cross-entropy and margin rise together
+    settings = {name: value for name, value in line.settings.items() if name != "n_target_classes"}
+    return [entry(APGDDLR.name, line.surrogate, **settings)]
 
 
-def _parsed(item: str) -> Row:
-    name, _, gradient = item.partition(":")
+def _given(item: object, eps: float, norm: NormName) -> Plan:
+    if isinstance(item, str):
+        return _plan(_parsed(item.strip()), eps, norm)
+    attack, surrogate = _pair(item)
+    if surrogate not in SURROGATES:
+        raise OptionError(
+            f"attacks: surrogate '{surrogate}' of {attack.name} is unknown; choose {', '.join(SURROGATES)}"
+        )
+    if (attack.eps, attack.norm) != (eps, norm):
+        raise OptionError(
+            f"attacks: {attack.name} has eps={attack.eps} and norm={attack.norm}; the verdict needs eps={eps:g} and "
+            f"norm={norm}"
+        )
+    return Plan(attack, surrogate)
+
+
+def _pair(item: object) -> tuple[Attack, str]:
+    """An attack given as an instance, alone or with its surrogate."""
+    attack, surrogate = item if isinstance(item, tuple) and len(item) == len(("attack", "surrogate")) else (item, EXACT)
+    if not isinstance(attack, Attack) or not isinstance(surrogate, str):
+        raise OptionError(
+            f"attacks: {item!r} is not an attack; give names, attacks, or pairs of an attack and a surrogate"
+        )
+    return attack, surrogate
+
+
+def _parsed(item: str) -> Entry:
+    name, _, surrogate = item.partition(":")
     if name not in ATTACKS:
         raise OptionError(
             f"attacks: '{name}' is neither a set ({', '.join(SETS)}, paper) nor an attack ({', '.join(ATTACKS)})"
         )
-    if gradient and gradient not in SURROGATES:
-        raise OptionError(f"attacks: gradient '{gradient}' of {name} is unknown; choose {', '.join(SURROGATES)}")
-    return name, gradient or EXACT, {}
+    if surrogate and surrogate not in SURROGATES:
+        raise OptionError(f"attacks: surrogate '{surrogate}' of {name} is unknown; choose {', '.join(SURROGATES)}")
+    return Entry(name, surrogate or EXACT)
 
 
-def _each_once(rows: list[Row]) -> list[Row]:
-    """The list, unless it names an attack twice: that would be one more run with another seed, not another attack."""
-    seen: set[tuple[str, str]] = set()
-    for name, gradient, _ in rows:
-        if (name, gradient) in seen:
-            shown = f"'{name}' (or '{name}:{EXACT}')" if gradient == EXACT else f"'{name}:{gradient}'"
+def _check_each_once(plans: Sequence[Plan]) -> None:
+    """Refuse an attack that is given twice: it would be one more run with another seed, not another attack."""
+    for number, plan in enumerate(plans):
+        if plan in plans[:number]:
+            name = plan.attack.name
+            exact = plan.surrogate == EXACT
+            shown = f"'{name}' (or '{name}:{EXACT}')" if exact else f"'{name}:{plan.surrogate}'"
             raise OptionError(f"attacks: {shown} is given more than once")
-        seen.add((name, gradient))
-    return rows

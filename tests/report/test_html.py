@@ -15,8 +15,7 @@ from onnx_jumprelu import OptionError
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import contents, drawing, extra, html, pictures, words
 from onnx_jumprelu.tuning.result import TrialPoint
-from onnx_jumprelu.verdict.gallery import Example, is_image
-from onnx_jumprelu.verdict.result import Verdict
+from onnx_jumprelu.verdict.result import Example, Verdict, is_image
 from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
 from tests.report.page import Page
 from tests.report.tunings import RECORD, by_site
@@ -101,7 +100,7 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
         assert f"{main.what} {main.original} {main.patched}" in found
     for row in verdict.own_rows:
         assert words.percent(row.robust_accuracy) in found
-        assert " ".join(words.printable(row.name).split()) in found
+        assert " ".join(words.printable(row.label).split()) in found
     for gate in verdict.gates:
         assert " ".join(words.printable(f"{gate.name} {words.passed(gate)} {gate.detail}").split()) in found
     for flag in verdict.flags:

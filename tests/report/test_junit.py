@@ -101,7 +101,7 @@ def test_hostile_names_arrive_as_they_are_but_for_what_xml_cannot_hold() -> None
 def test_a_parser_of_junit_reads_it(tmp_path: Path) -> None:
     parsers = pytest.importorskip("junitparser")
     path = tmp_path / "junit.xml"
-    path.write_text(junit.render(replace(FAILING, complete=False)), encoding="utf-8")
+    path.write_text(junit.render(replace(FAILING, missing=("square",))), encoding="utf-8")
     found = parsers.JUnitXml.fromfile(str(path))
     assert (found.tests, found.failures, found.errors) == (4, 2, 1)
     (suite,) = found
@@ -114,7 +114,9 @@ def test_a_parser_of_junit_reads_it(tmp_path: Path) -> None:
 
 
 def test_a_passed_gate_says_by_how_much() -> None:
-    passed = replace(GAIN, gates=(Gate("min-clean", ok=True, detail="0.98, at least 0.97 wanted"),))
+    passed = replace(
+        GAIN, gates=(Gate("min-clean", ok=True, value=0.98, limit=0.97, detail="0.98, at least 0.97 wanted"),)
+    )
     out = suite_of(junit.render(passed)).find("testcase[@name='min-clean']/system-out")
     assert out is not None
     assert out.text == "0.98, at least 0.97 wanted"

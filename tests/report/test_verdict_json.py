@@ -9,7 +9,7 @@ from tests.report.verdicts import ALL, BARE, GAIN, HOSTILE_VERDICT, NO_GAIN, SMA
 
 TOP = {
     *("norm", "eps", "n_examples", "clean_accuracy", "worst_case", "gain_shown", "naive", "latency_ratio"),
-    *("attacks", "curve", "flags", "gates", "complete", "about"),
+    *("attacks", "curve", "flags", "gates", "complete", "about", "verdict", "missing", "notes"),
 }
 
 
@@ -21,11 +21,14 @@ def test_the_keys(name: str) -> None:
     assert set(found["worst_case"]) == {"original", "patched", "intervals", "gain", "ci95"}
     assert set(found["naive"]) == {"original", "patched"}
     for attack in found["attacks"]:
-        assert set(attack) == {"name", "kind", "model", "eps", "robust_accuracy", "zero_gradients", "seconds"}
+        assert set(attack) == {
+            *("name", "attack", "surrogate", "kind", "model", "source", "eps"),
+            *("robust_accuracy", "zero_gradients", "seconds"),
+        }
     for flag in found["flags"]:
-        assert set(flag) == {"name", "model", "message"}
+        assert set(flag) == {"name", "model", "message", "undermines"}
     for gate in found["gates"]:
-        assert set(gate) == {"name", "ok", "detail"}
+        assert set(gate) == {"name", "ok", "value", "limit", "detail"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -37,6 +40,7 @@ def test_it_is_strict_json(name: str) -> None:
 def test_the_numbers() -> None:
     found = as_json.verdict(GAIN)
     gain = GAIN.gain
+    assert gain is not None
     assert found["clean_accuracy"]["original"] == 0.99
     assert found["clean_accuracy"]["intervals"]["original"] == pytest.approx([0.9643, 0.9973], abs=1e-4)
     assert (found["worst_case"]["original"], found["worst_case"]["patched"]) == (0.70, 0.83)
@@ -46,6 +50,9 @@ def test_the_numbers() -> None:
     assert (found["gain_shown"], found["complete"], found["n_examples"]) == (True, True, 200)
     assert found["attacks"][0] == {
         "name": "pgd",
+        "attack": "pgd",
+        "surrogate": "exact",
+        "source": "original",
         "kind": "white-box",
         "model": "original",
         "eps": 0.1,

@@ -32,6 +32,7 @@ def test_no_gain_is_said_where_none_was_shown_and_nowhere_else(name: str, render
 
 def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
     gain = GAIN.gain
+    assert gain is not None
     said = words.headline(GAIN).sentence
     assert f"on 83.00% of 200 examples, the original on 70.00%, a difference of {100 * gain.value:+.2f} points" in said
     assert f"(95% interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})" in said
@@ -57,12 +58,15 @@ def test_the_cost_is_told() -> None:
 
 
 def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
+    assert INCOMPLETE.gain is not None
     assert INCOMPLETE.gain.low > 0.05
     assert verdict_table.verdict(INCOMPLETE).startswith("No gain shown: ")
-    assert "INCOMPLETE: not every planned attack has run; 6 results so far." in verdict_table.verdict(INCOMPLETE)
+    assert "INCOMPLETE: not every planned attack has run; 6 results so far; missing: square." in verdict_table.verdict(
+        INCOMPLETE
+    )
     assert "INCOMPLETE" not in verdict_table.verdict(GAIN)
-    named = replace(INCOMPLETE, about={"missing": "square on patched"})
-    assert "missing: square on patched" in verdict_table.verdict(named)
+    named = replace(INCOMPLETE, missing=("square", "flags"))
+    assert "missing: square, flags" in verdict_table.verdict(named)
 
 
 def test_a_few_flags_missing_from_an_unfinished_run_are_no_clean_bill() -> None:
@@ -116,7 +120,7 @@ def test_each_kind_of_attack_is_counted_example_by_example() -> None:
     rows = [verdicts.row("a", "white-box", "patched", 150), verdicts.row("b", "white-box", "patched", 150)]
     rows[1].success[:50] = True  # b fools those that a spares, and the other way round
     rows.append(verdicts.row("c", "adaptive", "patched", 120))
-    assert [(row.kind, row.original, row.patched) for row in contents.by_kind(replace(GAIN, rows=rows))] == [
+    assert [(row.kind, row.original, row.patched) for row in contents.by_kind(replace(GAIN, rows=tuple(rows)))] == [
         ("white-box", "-", "50.00%"),
         ("adaptive", "-", "60.00%"),
     ]
@@ -129,7 +133,7 @@ def test_the_naive_claim_stands_beside_the_truth(render: Callable[[Verdict], str
         assert "would have claimed 77.00% for the patched model; the worst case over all attacks is 70.50%" in render(
             NO_GAIN
         )
-    without = replace(NO_GAIN, rows=[row for row in NO_GAIN.rows if row.name != "pgd"])
+    without = replace(NO_GAIN, rows=tuple(row for row in NO_GAIN.rows if row.attack != "pgd"))
     assert "claim" not in render(without).replace("nothing can be claimed yet", "")
 
 
@@ -145,7 +149,9 @@ def test_every_flag_and_gate_is_told(name: str, render: Callable[[Verdict], str]
 
 
 def test_names_cannot_steer_the_terminal() -> None:
-    steering = replace(GAIN, gates=(Gate("\x1b[2Jmin-clean", ok=False, detail="\x1b]0;title\x07 0.1 short"),))
+    steering = replace(
+        GAIN, gates=(Gate("\x1b[2Jmin-clean", ok=False, value=None, limit=0.5, detail="\x1b]0;title\x07 0.1 short"),)
+    )
     assert "\x1b" not in verdict_table.verdict(steering)
     assert "\x07" not in verdict_table.verdict(steering)
     assert lines_with(verdict_table.verdict(steering), "FAILED", "min-clean", "0.1 short")
@@ -184,7 +190,7 @@ def test_markdown_tables_keep_their_columns() -> None:
 
 
 def test_the_check_of_columns_can_fail() -> None:
-    broken = replace(GAIN, gates=(Gate("a", ok=True, detail="x"),))
+    broken = replace(GAIN, gates=(Gate("a", ok=True, value=1.0, limit=0.5, detail="x"),))
     block = markdown.render(broken).replace("| x |", "| x | y |")
     assert len({line.count("|") for line in block.splitlines() if line.startswith("| ")}) > 1
 
@@ -212,6 +218,6 @@ def test_a_curve_that_ends_early_says_so(told_by: Callable[[Verdict], str]) -> N
     last = GAIN.curve[-1]
     ended = replace(last, worst_case={**last.worst_case, "original": 0.0})
     told = f"The original withstands nothing at eps {last.eps:g}: larger ones were not tried."
-    assert told in told_by(replace(GAIN, curve=[*GAIN.curve[:-1], ended]))
+    assert told in told_by(replace(GAIN, curve=(*GAIN.curve[:-1], ended)))
     going_on = replace(last, worst_case={**last.worst_case, "original": 0.1})
-    assert told not in told_by(replace(GAIN, curve=[*GAIN.curve[:-1], going_on]))
+    assert told not in told_by(replace(GAIN, curve=(*GAIN.curve[:-1], going_on)))

@@ -6,10 +6,10 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats
 from onnx_jumprelu.names import Kind, ModelName
-from onnx_jumprelu.verdict.gallery import Example
-from onnx_jumprelu.verdict.result import CurvePoint, Flag, Gate, Row, Verdict
+from onnx_jumprelu.verdict.result import CurvePoint, Example, Flag, Gate, Row, Verdict
 
 N = 200
+EPS = 0.1
 # What every format gives a meaning to, a NUL, and half of a surrogate pair, as an undecodable byte in a path becomes.
 HOSTILE = "<script>alert('x')</script>|`a`_b_*c*\n[d](http://e.example)&amp;\"$\\alpha$\x00\udc80]]>"
 
@@ -20,13 +20,25 @@ def first(number: int) -> Bools:
 
 
 def row(name: str, kind: Kind, model: ModelName, standing: int, zero: float | None = 0.0) -> Row:
-    """An attack that leaves the first so many examples standing."""
-    return Row(name, kind, model, ~first(standing), zero, 1.5)
+    """An attack that leaves the first `standing` examples standing; its name as `Row.label` shows it."""
+    made, _, source = name.partition(" from the ")
+    attack, _, surrogate = made.partition(" (") if made.endswith("(smooth)") else (made, "", "exact)")
+    return Row(
+        attack,
+        surrogate.removesuffix(")"),
+        model,
+        source or model,  # type: ignore[arg-type]
+        kind,
+        EPS,
+        ~first(standing),
+        zero,
+        1.5,
+    )
 
 
-def rows(original: int, patched: int, *, naive: int) -> list[Row]:
+def rows(original: int, patched: int, *, naive: int) -> tuple[Row, ...]:
     """A few attacks with these worst cases; PGD with exact gradients leaves `naive` of the patched model."""
-    return [
+    return (
         row("pgd", "white-box", "original", original + 4),
         row("pgd from the original", "gray-box", "patched", naive + 2, None),
         row("pgd", "white-box", "patched", naive, 0.25),
@@ -35,7 +47,7 @@ def rows(original: int, patched: int, *, naive: int) -> list[Row]:
         row("apgd-ce (smooth)", "adaptive", "patched", patched, 0.125),
         row("square", "black-box", "original", original + 30, None),
         row("square", "black-box", "patched", patched + 6, None),
-    ]
+    )
 
 
 CURVE = (
@@ -61,37 +73,46 @@ GAIN = Verdict(
     norm="Linf",
     correct={"original": first(198), "patched": first(196)},
     rows=rows(140, 166, naive=170),
-    gates=(Gate("min-clean", ok=True, detail="clean accuracy 0.9800, at least 0.97 wanted"),),
+    gates=(Gate("min-clean", ok=True, value=0.98, limit=0.97, detail="clean accuracy 0.9800, at least 0.97 wanted"),),
     latency_ratio=1.25,
     curve=CURVE,
     about=ABOUT,
 )
 NO_GAIN = replace(GAIN, rows=rows(140, 141, naive=154), flags=FLAGS, latency_ratio=None, curve=())
 LOSS = replace(GAIN, rows=rows(140, 90, naive=100))
-INCOMPLETE = replace(GAIN, complete=False, rows=GAIN.rows[:6])
-BARE = replace(GAIN, rows=(), gates=(), curve=(), about={}, latency_ratio=None, complete=False)
+INCOMPLETE = replace(GAIN, missing=("square",), rows=GAIN.rows[:6])
+BARE = replace(GAIN, rows=(), gates=(), curve=(), about={}, latency_ratio=None, missing=("pgd", "flags"))
 # The curve's attacks within 0.09 fooled both models once more than all those within 0.1.
 SMALLER = replace(
     GAIN,
-    rows=[
+    rows=(
         *GAIN.rows,
         replace(row("fab-t", "white-box", "original", 139), eps=0.09),
         replace(row("fab-t", "white-box", "patched", 165), eps=0.09),
-    ],
+    ),
 )
 FAILING = replace(
     GAIN,
     gates=(
         *GAIN.gates,
-        Gate("min-gain", ok=False, detail="gain 0.1300, at least 0.2 wanted: 0.0700 short"),
-        Gate("max-latency-ratio", ok=False, detail="latency ratio 1.2500, at most 1.1 wanted: 0.1500 over"),
+        Gate("min-gain", ok=False, value=0.13, limit=0.2, detail="gain 0.1300, at least 0.2 wanted: 0.0700 short"),
+        Gate(
+            "max-latency-ratio",
+            ok=False,
+            value=1.25,
+            limit=1.1,
+            detail="latency ratio 1.2500, at most 1.1 wanted: 0.1500 over",
+        ),
     ),
 )
 HOSTILE_VERDICT = replace(
     FAILING,
     flags=(Flag("zero-gradients", "patched", HOSTILE),),
-    gates=(Gate(HOSTILE, ok=False, detail=HOSTILE), Gate("min-clean", ok=True, detail=HOSTILE)),
-    rows=[row(HOSTILE, "white-box", "patched", 150), *GAIN.rows],
+    gates=(
+        Gate(HOSTILE, ok=False, value=None, limit=0.5, detail=HOSTILE),
+        Gate("min-clean", ok=True, value=0.98, limit=0.97, detail=HOSTILE),
+    ),
+    rows=(row(HOSTILE, "white-box", "patched", 150), *GAIN.rows),
     about={"command": HOSTILE, "original": HOSTILE, HOSTILE: "1"},
     latency_ratio=float("nan"),
 )

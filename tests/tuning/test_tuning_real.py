@@ -10,7 +10,8 @@ from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.tuning import run as tuning
 from onnx_jumprelu.tuning.run import tune
-from onnx_jumprelu.verdict.run import Question, verdict_on
+from onnx_jumprelu.verdict.experiment import Experiment, pair
+from onnx_jumprelu.verdict.run import judge
 
 EPS, MEAN, STD = 0.1, [0.1307], [0.3081]
 
@@ -38,8 +39,10 @@ def test_lenet(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tuned, uniform = (Target(tmp_path / name, mean=MEAN, std=STD) for name in ("tuned.onnx", "uniform.onnx"))
     test = Data(x[:300], labels[:300], shared / "data")
     attacks = "apgd-ce,apgd-ce:smooth,apgd-dlr:smooth"
-    verdict = verdict_on(Question(original, tuned, test, eps=EPS, attacks=attacks, latency=False))
+    verdict = judge(Experiment(pair(original, tuned), test, eps=EPS, attacks=attacks, latency=False))
     assert verdict.worst_case("original").value < 0.7
+    assert verdict.gain is not None
     assert verdict.gain.low > 0
-    verdict = verdict_on(Question(tuned, uniform, test, eps=EPS, attacks="apgd-ce:smooth", latency=False))
+    verdict = judge(Experiment(pair(tuned, uniform), test, eps=EPS, attacks="apgd-ce:smooth", latency=False))
+    assert verdict.gain is not None
     assert verdict.gain.high < 0

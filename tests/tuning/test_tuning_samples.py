@@ -29,6 +29,7 @@ def test_the_budget_and_the_gain_hold(
     assert before - after <= MAX_DROP
     verdict = evaluate(samples / name, tmp_path / name, test.first(100), eps=EPS, attacks="quick")
     if found.gain_shown:
+        assert verdict.gain is not None
         assert verdict.gain.value > 0
     else:
         assert not any(found.jumps.values())

@@ -1,4 +1,4 @@
-"""A model, its patched form, and data, on disk."""
+"""A model, its patched form, and data, on disk; one experiment on them, and its verdict."""
 
 from pathlib import Path
 
@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import patch_file
+from onnx_jumprelu.attacks import APGDCE, FGSM, PGD, Square
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import load_data
-from onnx_jumprelu.verdict import suite as matrix
-from onnx_jumprelu.verdict.run import Question
+from onnx_jumprelu.verdict import suite
+from onnx_jumprelu.verdict.experiment import Experiment, pair
+from onnx_jumprelu.verdict.result import Verdict
+from onnx_jumprelu.verdict.run import judge
 
 N_EXAMPLES = 24
-# As the real sets, and quicker.
-QUICK: tuple[matrix.Row, ...] = (
-    ("fgsm", "exact", {}),
-    ("pgd", "exact", {"n_iter": 15}),
-    ("apgd-ce", "relu", {"n_iter": 15}),
-    ("square", "exact", {"n_queries": 300}),
+EPS = 0.1
+# As the real sets, but faster.
+QUICK = (
+    suite.entry("fgsm"),
+    suite.entry("pgd", n_iter=15),
+    suite.entry("apgd-ce", "relu", n_iter=15),
+    suite.entry("square", n_queries=300),
 )
 
 
@@ -32,16 +36,31 @@ def models(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def question(models: Path, monkeypatch: pytest.MonkeyPatch) -> Question:
-    """Cheap attacks on both."""
-    monkeypatch.setitem(matrix.SETS, "test", QUICK)
-    monkeypatch.setitem(matrix.SETS, "quick", QUICK)
-    return Question(
-        Target(models / "original.onnx"),
-        Target(models / "patched.onnx"),
+@pytest.fixture(scope="session")
+def experiment(models: Path) -> Experiment:
+    """Cheap attacks on both models."""
+    return Experiment(
+        pair(Target(models / "original.onnx"), Target(models / "patched.onnx")),
         load_data(models / "data.npz"),
-        eps=0.1,
-        attacks="test",
+        eps=EPS,
+        attacks=(
+            FGSM(eps=EPS),
+            PGD(eps=EPS, n_iter=15),
+            (APGDCE(eps=EPS, n_iter=15), "relu"),
+            Square(eps=EPS, n_queries=300),
+        ),
         latency=False,
     )
+
+
+@pytest.fixture(scope="session")
+def verdict(experiment: Experiment) -> Verdict:
+    """What came of it."""
+    return judge(experiment)
+
+
+@pytest.fixture
+def quick_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cheap attacks for the curve, and as the set `test`."""
+    monkeypatch.setitem(suite.SETS, "test", QUICK)
+    monkeypatch.setitem(suite.SETS, "quick", QUICK)

@@ -6,17 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnx_jumprelu.verdict import run as validate
-from onnx_jumprelu.verdict.checkpoint import Partial
+from onnx_jumprelu.verdict import run
+from onnx_jumprelu.verdict.checkpoint import Checkpoint
+from onnx_jumprelu.verdict.experiment import Experiment
 from onnx_jumprelu.verdict.flags import Evidence
-from onnx_jumprelu.verdict.progress import AtWork
+from onnx_jumprelu.verdict.progress import RunningAttack
 from onnx_jumprelu.verdict.result import MODELS, Flag
-from onnx_jumprelu.verdict.run import Question, about, verdict_on
+from onnx_jumprelu.verdict.run import judge
 from tests.verdict.running import interrupting, successes
 
+pytestmark = pytest.mark.usefixtures("quick_sets")
 
-def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question: Question) -> None:
-    verdict = verdict_on(replace(question, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
+
+def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(experiment: Experiment) -> None:
+    verdict = judge(replace(experiment, attacks="fgsm", eps_grid=(0.9, 0.05, 0.3, 0.02)))
     eps = [point.eps for point in verdict.curve]
     assert eps == sorted(eps)
     assert eps[:2] == [0.02, 0.05]
@@ -30,12 +33,12 @@ def test_the_curve_falls_and_stops_where_the_original_has_nothing_left(question:
             assert point.worst_case[model] <= min(point.kinds[model].values())
 
 
-def test_what_a_smaller_budget_fools_counts_for_the_verdict(question: Question) -> None:
+def test_what_a_smaller_budget_fools_counts_for_the_verdict(experiment: Experiment) -> None:
     """FGSM alone, and a curve whose points below and beyond have stronger attacks."""
-    asked = replace(question, attacks="fgsm")
-    alone = verdict_on(asked)
+    asked = replace(experiment, attacks="fgsm")
+    alone = judge(asked)
     grid = (0.098, asked.eps, 0.5)
-    found = verdict_on(replace(asked, eps_grid=grid))
+    found = judge(replace(asked, eps_grid=grid))
     for model in MODELS:
         assert found.worst_case(model).value < alone.worst_case(model).value
         counted = [row.success for row in found.rows if row.model == model]
@@ -44,40 +47,40 @@ def test_what_a_smaller_budget_fools_counts_for_the_verdict(question: Question) 
     assert there.worst_case == {model: found.worst_case(model).value for model in MODELS}
     kinds = {row.kind for row in found.rows if row.model == "patched"}
     assert there.kinds["patched"] == {kind: found.standing("patched", {kind}).mean() for kind in kinds}
-    assert {row.eps for row in found.rows} == {None, 0.098}
+    assert {row.eps for row in found.rows} == {experiment.eps, 0.098}
     # The table of attacks and the naive claim are of the verdict's own eps.
     assert successes(replace(found, rows=found.own_rows)) == successes(alone)
     assert found.naive("patched") is None
-    assert any(row.name == "pgd" for row in found.rows)
+    assert any(row.attack == "pgd" for row in found.rows)
 
 
-def test_flags_look_at_the_whole_budget_alone(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_look_at_the_whole_budget_alone(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Evidence] = []
 
     def noted(evidence: Evidence) -> list[Flag]:
         seen.append(evidence)
         return []
 
-    monkeypatch.setattr(validate, "raised", noted)
-    verdict_on(replace(question, attacks="fgsm", eps_grid=(0.05,)))
-    assert [{row.eps for row in evidence.rows} for evidence in seen] == [{None}, {None}]
+    monkeypatch.setattr(run, "raised", noted)
+    judge(replace(experiment, attacks="fgsm", eps_grid=(0.05,)))
+    assert [{row.eps for row in evidence.rows} for evidence in seen] == [{experiment.eps}, {experiment.eps}]
 
 
 @pytest.mark.parametrize("after", [1, 5])
-def test_an_interrupted_curve_goes_on_and_ends_the_same(question: Question, after: int, tmp_path: Path) -> None:
-    asked, path = replace(question, attacks="fgsm", eps_grid=(0.05, question.eps)), tmp_path / "partial.json"
-    whole = verdict_on(asked)
-    cut = verdict_on(asked, partial=Partial(path, about(asked)), on_done=interrupting(after))
+def test_an_interrupted_curve_goes_on_and_ends_the_same(experiment: Experiment, after: int, tmp_path: Path) -> None:
+    asked, path = replace(experiment, attacks="fgsm", eps_grid=(0.05, experiment.eps)), tmp_path / "checkpoint.json"
+    whole = judge(asked)
+    cut = judge(asked, checkpoint=Checkpoint(path), on_done=interrupting(after))
     assert len(cut.rows) == 2 * after
-    assert cut.about["missing"] == ("fgsm" if after == 1 else "what follows the attacks")
-    resumed = verdict_on(asked, partial=Partial(path, about(asked), resume=True))
+    assert cut.missing == (("fgsm", "curve", "flags") if after == 1 else ("curve", "flags"))
+    resumed = judge(asked, checkpoint=Checkpoint(path, resume=True))
     assert (successes(resumed), resumed.curve) == (successes(whole), whole.curve)
     assert [row.eps for row in resumed.rows] == [row.eps for row in whole.rows]
 
 
-def test_points_of_the_curve_tell_their_eps(question: Question) -> None:
-    seen: list[AtWork] = []
-    verdict_on(replace(question, attacks="fgsm", eps_grid=(0.02, question.eps)), on_progress=seen.append)
+def test_progress_names_the_eps_of_a_point(experiment: Experiment) -> None:
+    seen: list[RunningAttack] = []
+    judge(replace(experiment, attacks="fgsm", eps_grid=(0.02, experiment.eps)), on_progress=seen.append)
     names = [str(now) for now in seen if now.share == 0]
     assert names[:3] == ["fgsm on original", "fgsm on patched", "fgsm on original at eps 0.02"]
     assert names[-1] == "square on patched at eps 0.02"

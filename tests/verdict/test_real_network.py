@@ -10,8 +10,9 @@ from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.report import words
+from onnx_jumprelu.verdict.experiment import Experiment, pair
 from onnx_jumprelu.verdict.result import Verdict
-from onnx_jumprelu.verdict.run import Question, verdict_on
+from onnx_jumprelu.verdict.run import judge
 
 MEAN, STD = [0.1307], [0.3081]
 ATTACKS = "pgd,apgd-ce,apgd-ce:relu,apgd-ce:smooth,square"
@@ -26,9 +27,8 @@ def verdict_at(eps: float, shared: Path, tmp_path: Path) -> Verdict:
         labels = file["y"][:200].astype(np.int64)
     original = Target(model, mean=MEAN, std=STD)
     data = Data(x, labels, shared / "data")
-    return verdict_on(
-        Question(original, Target(patched, mean=MEAN, std=STD), data, eps=eps, attacks=ATTACKS, latency=False)
-    )
+    models = pair(original, Target(patched, mean=MEAN, std=STD))
+    return judge(Experiment(models, data, eps=eps, attacks=ATTACKS, latency=False))
 
 
 @pytest.mark.slow
@@ -48,10 +48,10 @@ def test_nothing_is_left_at_a_large_eps(shared: Path, tmp_path: Path) -> None:
 def test_the_gain_that_exact_and_relu_gradients_show_is_none(shared: Path, tmp_path: Path) -> None:
     """Smooth gradients find what both miss: with the jump everywhere, this network is easier to attack."""
     found = verdict_at(0.1, shared, tmp_path)
-    standing = {row.name: row.robust_accuracy for row in found.rows if row.model == "patched"}
+    standing = {row.label: row.robust_accuracy for row in found.rows if row.model == row.source == "patched"}
     assert found.worst_case("original").value <= 0.7
     assert min(standing["apgd-ce"], standing["apgd-ce (relu)"]) > 0.78
     assert standing["apgd-ce (smooth)"] < 0.63
-    assert found.gain.high < 0
+    assert found.outcome == "loss"
     assert {"exact-gradients-mislead"} <= {flag.name for flag in found.flags if flag.model == "patched"}
     assert not [flag for flag in found.flags if flag.model == "original"]

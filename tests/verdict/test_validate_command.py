@@ -10,20 +10,21 @@ import pytest
 
 from onnx_jumprelu import Recipe, find_activations, patch_file
 from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.arrays import Bools, Floats, Labels
+from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.report import tuning_json
-from onnx_jumprelu.verdict import suite as matrix
-from onnx_jumprelu.verdict.run import Question
+from onnx_jumprelu.verdict import run
 from tests.report.tunings import tuning
 
 Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def folder(models: Path, question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(models: Path, quick_sets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Models and data in the current folder; the sets of attacks are quick ones."""
-    del question  # it has made the sets quick
+    del quick_sets
     for path in models.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -145,16 +146,16 @@ def test_the_jumps_of_a_model_are_those_of_all_sites_that_could_have_one() -> No
 def test_interrupted_and_resumed(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     assert validate("--eps", "0.1", "--json", "whole.json") == 0
     whole = json.loads(Path("whole.json").read_text())
-    slow, asked = matrix.Plan.kind.fget, []  # type: ignore[attr-defined]
+    asked: list[int] = []
 
-    def interrupted(plan: matrix.Plan) -> object:
-        asked.append(plan)
-        if len(asked) == 5:
+    def interrupted(logits: Floats, labels: Labels) -> Bools:
+        asked.append(len(labels))
+        if len(asked) == 6:  # twice for the clean accuracies, then once per replay
             raise KeyboardInterrupt
-        return slow(plan)
+        return is_wrong(logits, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(matrix.Plan, "kind", property(interrupted))
+        patch.setattr(run, "is_wrong", interrupted)
         assert validate("--eps", "0.1", "--json", "cut.json") == 130
     captured = capsys.readouterr()
     assert "with --resume goes on" in captured.err
@@ -163,7 +164,7 @@ def test_interrupted_and_resumed(capsys: Captured, monkeypatch: pytest.MonkeyPat
     assert 0 < len(cut["attacks"]) < len(whole["attacks"])
     assert Path("patched.partial.json").exists()
     assert validate("--eps", "0.2", "--resume") == 2
-    assert "belongs to another question (eps differs)" in capsys.readouterr().err
+    assert "belongs to another experiment (eps differs)" in capsys.readouterr().err
     assert validate("--eps", "0.1", "--resume", "--json", "resumed.json") == 0
     resumed = json.loads(Path("resumed.json").read_text())
     for key in ("worst_case", "clean_accuracy", "naive", "flags", "complete"):
@@ -199,7 +200,7 @@ def test_the_papers_table(capsys: Captured) -> None:
         (["--eps", "0.1", "--resume"], "there is nothing to resume"),
         (["--eps", "0.1", "--attacks", "paper", "--min-clean", "1"], "it takes no gates"),
         (["--eps", "0.1", "--attacks", "paper", "--junit", "v.xml"], "it takes no gates, reports"),
-        (["--eps", "0.1", "--policy", "none.toml"], "no readable policy"),
+        (["--eps", "0.1", "--policy", "none.toml"], "none.toml: cannot be read"),
         (["--eps", "0.1", "--min-clean", "nan"], "must be a finite number"),
         (["--eps", "8", "--bounds", "0", "255"], "uint8 pixels are divided by 255"),
     ],

@@ -9,60 +9,70 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import OptionError
-from onnx_jumprelu.verdict.checkpoint import Outcome, Partial
+from onnx_jumprelu.verdict.checkpoint import Checkpoint, FinishedAttack
 
 ABOUT = {"onnx-jumprelu": "1", "examples": "3", "eps": "0.1"}
 PLACE = "0/0/2/original"
-OUTCOME = Outcome(np.array([True, False, True]), np.array([False, False, True]), 0.25, 1.5)
+SUCCESS, REPLAYED = np.array([True, False, True]), np.array([False, False, True])
+FINISHED = FinishedAttack(SUCCESS, REPLAYED, 0.25, 1.5)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A file with two outcomes, as the tool writes it."""
-    path = tmp_path / "partial.json"
-    partial = Partial(path, ABOUT)
-    partial.keep(PLACE, OUTCOME)
-    partial.keep("1/3/0/patched", Outcome(OUTCOME.success, OUTCOME.replayed, None, 0.0))
+    path = tmp_path / "checkpoint.json"
+    checkpoint = Checkpoint(path)
+    checkpoint.open(ABOUT)
+    checkpoint.keep(PLACE, FINISHED)
+    checkpoint.keep("1/3/0/patched", FinishedAttack(FINISHED.success, FINISHED.replayed, None, 0.0))
     return path
 
 
+def resumed(path: Path) -> Checkpoint:
+    checkpoint = Checkpoint(path, resume=True)
+    checkpoint.open(ABOUT)
+    return checkpoint
+
+
 def test_what_is_kept_is_read_again(path: Path) -> None:
-    found = Partial(path, ABOUT, resume=True)
+    found = resumed(path)
     assert len(found) == 2
-    first, second = found.outcome(PLACE), found.outcome("1/3/0/patched")
+    first, second = found.finished(PLACE), found.finished("1/3/0/patched")
     assert first is not None
     assert second is not None
-    assert np.array_equal(first.success, OUTCOME.success)
-    assert np.array_equal(first.replayed, OUTCOME.replayed)
+    assert np.array_equal(first.success, FINISHED.success)
+    assert first.replayed is not None
+    assert np.array_equal(first.replayed, REPLAYED)
     assert (first.zero_gradients, first.seconds, second.zero_gradients) == (0.25, 1.5, None)
-    assert found.outcome("0/0/3/original") is None
+    assert found.finished("0/0/3/original") is None
 
 
 def with_entry(name: str, value: object) -> Callable[[Any], Any]:
     """Another value in the first outcome."""
 
     def spoil(content: Any) -> Any:  # noqa: ANN401 - JSON
-        content["outcomes"][PLACE][name] = value
+        content["attacks"][PLACE][name] = value
         return content
 
     return spoil
 
 
-def with_outcomes(outcomes: object) -> Callable[[Any], Any]:
-    return lambda content: {**content, "outcomes": outcomes}
+def with_attacks(outcomes: object) -> Callable[[Any], Any]:
+    return lambda content: {**content, "attacks": outcomes}
 
 
 SPOILT: dict[str, Callable[[Any], Any]] = {
     "a list": lambda _: [],
     "nothing": lambda _: {},
-    "a question in a list": lambda content: {**content, "about": []},
+    "another schema": lambda content: {**content, "schema": "onnx-jumprelu/verdict/1"},
+    "an experiment in a list": lambda content: {**content, "about": []},
     "something besides": lambda content: {**content, "rows": {}},
-    "outcomes in a list": with_outcomes([]),
-    "no outcomes": with_outcomes({}),
-    "an outcome in a list": with_outcomes({PLACE: []}),
-    "an outcome without entries": with_outcomes({PLACE: {}}),
-    "an unknown model": lambda content: with_outcomes({"0/0/2/other": content["outcomes"][PLACE]})(content),
-    "an unknown place": lambda content: with_outcomes({"0/x/2/original": content["outcomes"][PLACE]})(content),
+    "outcomes in a list": with_attacks([]),
+    "no outcomes": with_attacks({}),
+    "an outcome in a list": with_attacks({PLACE: []}),
+    "an outcome without entries": with_attacks({PLACE: {}}),
+    "an unknown model": lambda content: with_attacks({"0/0/2/other": content["attacks"][PLACE]})(content),
+    "an unknown place": lambda content: with_attacks({"0/x/2/original": content["attacks"][PLACE]})(content),
     "an entry too many": with_entry("kind", "gray-box"),
     "too few examples": with_entry("success", "10"),
     "too many examples": with_entry("replayed", "1010"),
@@ -83,7 +93,7 @@ SPOILT: dict[str, Callable[[Any], Any]] = {
 
 def refused(path: Path) -> str:
     with pytest.raises(OptionError) as error:
-        Partial(path, ABOUT, resume=True)
+        resumed(path)
     message = str(error.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -94,20 +104,33 @@ def refused(path: Path) -> str:
 def test_a_damaged_file_is_refused(name: str, path: Path) -> None:
     path.write_text(json.dumps(SPOILT[name](json.loads(path.read_text()))))
     message = refused(path)
-    assert "is not a partial verdict of this tool: " in message
+    assert "is not a checkpoint of a verdict: " in message
     assert message.endswith("; delete it, or leave out --resume")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"PK\x03\x04", b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_json_is_refused(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-    assert "is not a partial verdict of this tool: it is not JSON; delete it, or leave out --resume" in refused(path)
+    assert "is not a checkpoint of a verdict: it is not JSON; delete it, or leave out --resume" in refused(path)
 
 
 @pytest.mark.parametrize("about", [{**ABOUT, "eps": "0.2"}, {**ABOUT, "eps": 0.1}, {"onnx-jumprelu": "1"}])
-def test_another_question_is_refused(about: dict[str, object], path: Path) -> None:
+def test_another_experiment_is_refused(about: dict[str, object], path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "about": about}))
     assert "differs); delete it, or leave out --resume" in refused(path)
+
+
+def test_one_model_has_no_replays(tmp_path: Path) -> None:
+    path, place = tmp_path / "checkpoint.json", "0/0/2/model"
+    checkpoint = Checkpoint(path)
+    checkpoint.open(ABOUT)
+    checkpoint.keep(place, FinishedAttack(FINISHED.success, None, 0.25, 1.5))
+    found = resumed(path).finished(place)
+    assert found is not None
+    assert found.replayed is None
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "attacks": {PLACE: content["attacks"][place]}}))
+    assert "'replayed' is not a string of 3 digits" in refused(path)
 
 
 def test_what_is_not_there_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
