@@ -22,7 +22,7 @@ from onnx_jumprelu.graphs.tensor_types import dtype_name
 
 Jump = Union[float, tuple[float, ...]]  # noqa: UP007 - a name for annotations in Python 3.10 too
 MOST_CHARACTERS_SHOWN = 40
-SAME = 1e-3  # relative; element types as narrow as float16 round a jump by up to 0.5e-3
+ROUNDING = 1e-3  # relative; element types as narrow as float16 round a jump by up to 0.5e-3
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -216,4 +216,4 @@ def _rounded(values: Jump, elem_type: int) -> Jump:
 def _is_close(one: Jump, other: Jump) -> bool:
     first, second = np.atleast_1d(one), np.atleast_1d(other)
     fit = first.size == second.size or 1 in {first.size, second.size}
-    return fit and np.allclose(first, second, rtol=SAME, atol=0.0)
+    return fit and np.allclose(first, second, rtol=ROUNDING, atol=0.0)

@@ -20,7 +20,7 @@ from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.core.endpoints import find_endpoints
 from onnx_jumprelu.gradient.core.losses import LOSSES
-from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import infer_types

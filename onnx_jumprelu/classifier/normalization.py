@@ -11,6 +11,7 @@ from onnx_jumprelu.arrays import Floats
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
+from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 
 UINT8_MAX = 255
 
@@ -69,12 +70,9 @@ def in_data_space(model: ModelProto, input_name: str, shift: Floats, scale: Floa
     for name, value in ((shift_name, shift), (scale_name, scale)):
         tensor = numpy_helper.from_array(value.astype(dtype), name)
         graph.initializer.append(tensor)
-        if model.ir_version < FIRST_IR_WITHOUT_WEIGHTS_AS_INPUTS:
+        if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
     graph.node.insert(0, helper.make_node("Sub", [data, shift_name], [centered], name=names("normalization/Sub")))
     graph.node.insert(1, helper.make_node("Div", [centered, scale_name], [input_name], name=names("normalization/Div")))
     given.name = data
     return data
-
-
-FIRST_IR_WITHOUT_WEIGHTS_AS_INPUTS = 4

@@ -7,6 +7,7 @@ the old file or the whole new one. External weights are never decoded, rewritten
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import mmap
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
+from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_jumprelu.errors import ModelFileError, OptionError
 from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
@@ -48,6 +50,14 @@ class ModelFile:
     external_data: tuple[str, ...]
     stamp: Stamp | None = None
     large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
+
+    def with_external_weights(self) -> ModelProto:
+        """A copy of the model that holds its external weights. Raises ModelFileError where they cannot be read."""
+        whole = copy.deepcopy(self.model)
+        if self.external_data:
+            with os_errors(self.path, "read"):
+                load_external_data_for_model(whole, str(self.path.resolve().parent))
+        return whole
 
 
 def load(path: str | Path, *, weights: bool = True) -> ModelFile:

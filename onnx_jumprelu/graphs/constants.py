@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
 
@@ -53,9 +53,14 @@ def attribute(node: NodeProto, name: str, default: float) -> float:
     Raises:
         NotConstantError: the attribute is a reference to an attribute of the enclosing function.
     """
-    for entry in node.attribute:
-        if entry.name == name:
-            if entry.ref_attr_name:
-                raise NotConstantError(f"'{name}' is set by the function's caller")
-            return float(helper.get_attribute_value(entry))
-    return default
+    entry = attribute_proto(node, name)
+    if entry is None:
+        return default
+    if entry.ref_attr_name:
+        raise NotConstantError(f"'{name}' is set by the function's caller")
+    return float(helper.get_attribute_value(entry))
+
+
+def attribute_proto(node: NodeProto, name: str) -> AttributeProto | None:
+    """An attribute of a node, None where it is left out."""
+    return next((entry for entry in node.attribute if entry.name == name), None)

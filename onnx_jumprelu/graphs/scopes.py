@@ -13,6 +13,7 @@ from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant_node_value, decoded, numpy_dtype
 
 STANDARD_DOMAIN = ""
+OLDEST_OPSET = 7  # the oldest version of the standard domain that this tool supports
 # Before IR 4 an initializer had to be a graph input too, and onnxruntime takes it as constant all the same.
 FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS = 4
 

@@ -2,10 +2,15 @@
 
 Erichson, Yao and Mahoney 2019, https://arxiv.org/abs/1904.03750.
 
-Their protocol differs from today's: steps are measured in normalized space, so the classifier handed to these attacks
-takes normalized inputs and its bounds are the smallest and largest value of the attacked images; there is no budget;
-each image is left alone as soon as the model is wrong on it. One thing is not repeated: where the gradient is 0, their
-DeepFool divided by it and counted the resulting NaN images as fooled. Here such a step leaves the image as it is.
+Their protocol differs from that of `onnx_jumprelu.attacks`:
+
+* Steps are measured in normalized space. These attacks therefore expect a classifier of normalized inputs, whose bounds
+  are the smallest and the largest value of the attacked images.
+* There is no eps: a perturbation may have any size.
+* An image is not changed any more once the model is wrong on it.
+
+One thing differs from their code: where the gradient is 0, their DeepFool divides by it, and counts the resulting NaN
+images as fooled. Here such a step leaves the image as it is.
 """
 
 from __future__ import annotations
@@ -24,17 +29,16 @@ from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.attacks.steps import at_least
 from onnx_jumprelu.names import NormName
 
-# The authors lengthen each step by this before they overshoot it.
-EXTRA_LENGTH = 1e-4
+EXTRA_LENGTH = 1e-4  # added to the length of each step, before the overshoot
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PaperAttack(Attack):
-    """Steps in normalized space, each image until the model is wrong on it.
+    """Steps in normalized space. Each image is attacked until the model is wrong on it.
 
     Attributes:
-        eps: Largest perturbation that counts, in normalized space; None, as in the paper, for any.
-        n_iter: Most steps.
+        eps: Largest perturbation that counts as a success, in normalized space; None, as in the paper, for any.
+        n_iter: Largest number of steps.
     """
 
     eps: float | None = None
@@ -69,13 +73,13 @@ class _PaperAttack(Attack):
         return self.n_iter
 
     def _classes(self, model: Probe, x: Floats, labels: Labels) -> Labels:
-        """The label, then the classes that the attack aims at throughout, of shape (N, K)."""
+        """The label, then the classes that the attack may aim at, of shape (N, K); fixed before the first step."""
         del model, x
         return labels[:, None]
 
     @abstractmethod
     def _step(self, model: Probe, x_adv: Floats, classes: Labels) -> tuple[Floats, Floats]:
-        """Logits (N, classes) and the next steps (N, ...), 0 where there is no gradient."""
+        """Logits (N, classes) and the next steps (N, ...); a step is 0 where the gradient is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +102,11 @@ class PaperIFGSM(_PaperAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperDeepFool(_PaperAttack):
-    """Steps to the nearest linearised boundary, each one overshot on its own.
+    """Steps to just beyond the nearest boundary of the linearised model.
 
     Attributes:
         overshoot: Factor on the length of each step.
-        n_candidates: Among how many of the most likely classes, the label included, a boundary is looked for.
+        n_candidates: How many of the most likely classes, including the label, are considered.
     """
 
     overshoot: float = 1.02
@@ -121,12 +125,12 @@ class PaperDeepFool(_PaperAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTrustRegion(_PaperAttack):
-    """Steps of at most a fixed radius towards the class whose linearised boundary is nearest at first.
+    """Steps of at most a fixed radius towards one class: the one whose linearised boundary is nearest to the image.
 
     Attributes:
-        radius: Longest step before the overshoot, in normalized space.
+        radius: Largest length of a step, before the overshoot, in normalized space.
         overshoot: Factor on the length of each step.
-        n_candidates: Among how many of the most likely classes, the label included, the target is chosen.
+        n_candidates: How many of the most likely classes, including the label, are considered as the target.
     """
 
     radius: float = 0.01
@@ -148,30 +152,30 @@ class PaperTrustRegion(_PaperAttack):
 
 
 def _overshot(distance: Array, overshoot: float) -> Floats:
-    """Lengths of steps (N,) over boundaries at these distances; 0 where there is no boundary."""
+    """Lengths of steps, of shape (N,), that cross boundaries at these distances; 0 where there is no boundary."""
     length: Array = np.where(np.isfinite(distance), (distance + EXTRA_LENGTH) * overshoot, 0)
     return length.astype(np.float32)
 
 
-def noise(x_adv: Floats, x: Floats, norm: NormName) -> tuple[float, float]:
-    """The authors' two measures of a perturbation, means over all images, fooled or not, in normalized space.
+def mean_lengths(x_adv: Floats, x: Floats, norm: NormName) -> tuple[float, float]:
+    """What the authors call relative and absolute noise: mean lengths over all images, fooled or not.
 
     Args:
-        x_adv: The attacked images, of shape (N, ...).
+        x_adv: The images after the attack, of shape (N, ...), in normalized space.
         x: The images before the attack, of the same shape.
-        norm: The norm that lengths are measured in.
+        norm: The norm that measures lengths.
 
     Returns:
-        The relative noise, length of the perturbation over length of the image, and the absolute noise, its length.
+        The mean of the perturbation's length divided by the image's length, and the mean of the perturbation's length.
     """
     metric = norm_named(norm)
     absolute = metric.length(x_adv.astype(np.float64) - x)
-    size = metric.length(x.astype(np.float64))
-    relative = np.divide(absolute, size, out=np.zeros_like(absolute), where=size > 0)
+    image = metric.length(x.astype(np.float64))
+    relative = np.divide(absolute, image, out=np.zeros_like(absolute), where=image > 0)
     return float(relative.mean()), float(absolute.mean())
 
 
-# In the order of the authors' tables.
+# The attacks of the authors' tables, in the order of the tables.
 PAPER_ATTACKS: dict[str, Callable[[], Attack]] = {
     "ifgsm": PaperIFGSM,
     "deepfool-inf": partial(PaperDeepFool, norm="Linf"),

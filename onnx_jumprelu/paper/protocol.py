@@ -1,4 +1,4 @@
-"""One attack as JumpReLU's authors ran it: steps in normalized space, no budget, the inputs' own range as bounds."""
+"""One attack as JumpReLU's authors ran it: steps in normalized space, no eps, clipped to the range of the inputs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from onnx_jumprelu.verdict.single_attack import AttackRun
 def paper_attack_named(name: str, **settings: object) -> Attack:
     """The authors' attack of this name.
 
+    Args:
+        name: A key of `PAPER_ATTACKS`.
+        **settings: Must all be None: the protocol fixes every setting.
+
     Raises:
-        OptionError: the paper has no such attack, or a setting is given (one that is not None): the protocol fixes
-            them all.
+        OptionError: the paper has no such attack, or a setting is not None.
     """
     if name not in PAPER_ATTACKS:
         raise OptionError(f"the paper's protocol has no attack '{name}'; choose {', '.join(PAPER_ATTACKS)}")
-    fixed = [setting for setting, value in settings.items() if value is not None]
-    if fixed:
-        raise OptionError(f"the paper's protocol fixes every setting; leave out {', '.join(fixed)}")
+    given = [setting for setting, value in settings.items() if value is not None]
+    if given:
+        raise OptionError(f"the paper's protocol fixes every setting; leave out {', '.join(given)}")
     return PAPER_ATTACKS[name]()
 
 
@@ -38,14 +41,14 @@ def attack_as_authors(
     seed: int = 0,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> AttackRun:
-    """Attack normalized inputs within their own smallest and largest value, as the authors did.
+    """Normalize the inputs, attack them within their own smallest and largest value, and undo the normalization.
 
     Args:
         target: The model.
         data: Inputs in data space, and labels.
         attack: The attack, from `paper_attack_named`.
         seed: Seed of all randomness.
-        on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
+        on_progress: Called with the share of the work that is done, from 0 to 1, in rising order.
 
     Raises:
         DataError: the data have no labels, or do not fit the model.

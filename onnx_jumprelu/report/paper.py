@@ -7,54 +7,62 @@ from collections.abc import Sequence
 from onnx_jumprelu.paper.table import PaperRow
 from onnx_jumprelu.report.as_json import Json
 from onnx_jumprelu.report.tables import joined, table
+from onnx_jumprelu.version import __version__
 
-READING = (
-    "Accuracy after the attack, white-box / gray-box (made at jump 0); ifgsm: iterated FGSM, tr: trust region. Noise: "
-    "the mean length of the perturbations, relative to the input's / absolute, in the model's normalized space. A zero "
-    "gradient is a failed step. These attacks use exact gradients and no budget: they show what the paper showed, and "
-    "are no verdict."
+SCHEMA = "onnx-jumprelu/paper/1"
+HOW_TO_READ = (
+    "Accuracy: after the attack, white-box / gray-box (examples made at jump 0). ifgsm: iterated FGSM; tr: trust "
+    "region. Noise: mean length of the perturbation, relative to the length of the input / absolute, in normalized "
+    "space. A step whose gradient is 0 leaves the input as it is. These attacks use exact gradients and no eps. They "
+    "repeat the experiment of the paper; they are not a verdict."
 )
 
 
 def text(rows: Sequence[PaperRow], what: str, *, color: bool = False) -> str:
-    """Accuracies, then noise, one row per jump; `what` says which model and which examples."""
+    """Tables of accuracies, noise and zero gradients, one row per jump; `what` names the model and the examples."""
     names = [cell.attack for cell in rows[0].cells]
     accuracies = [
-        (f"{row.jump:g}", f"{row.clean:.4f}", *(f"{cell.white:.3f} / {cell.gray:.3f}" for cell in row.cells))
+        (
+            f"{row.jump:g}",
+            f"{row.clean_accuracy:.4f}",
+            *(f"{cell.white_box:.3f} / {cell.gray_box:.3f}" for cell in row.cells),
+        )
         for row in rows
     ]
     lengths = [
-        (f"{row.jump:g}", *(f"{cell.relative_noise:.3f} / {cell.absolute_noise:.3f}" for cell in row.cells))
+        (f"{row.jump:g}", *(f"{cell.relative_length:.3f} / {cell.absolute_length:.3f}" for cell in row.cells))
         for row in rows
     ]
     zeros = [(f"{row.jump:g}", *(f"{cell.zero_gradients:.1%}" for cell in row.cells)) for row in rows]
     return joined(
-        f"{what}; the jumps are set here, in the original: PATCHED and --eps play no part",
+        f"{what}; the jumps below are set in the original, and PATCHED and --eps are not used",
         "\nAccuracy",
         table(("jump", "clean", *names), accuracies, color=color),
         "\nNoise",
         table(("jump", *names), lengths, color=color),
         "\nGradients that were 0",
         table(("jump", *names), zeros, color=color),
-        f"\n{READING}",
+        f"\n{HOW_TO_READ}",
     )
 
 
 def content(rows: Sequence[PaperRow]) -> Json:
     """The same as JSON."""
     return {
+        "schema": SCHEMA,
+        "version": __version__,
         "protocol": "paper",
         "rows": [
             {
                 "jump": row.jump,
-                "clean_accuracy": row.clean,
+                "clean_accuracy": row.clean_accuracy,
                 "attacks": [
                     {
                         "name": cell.attack,
-                        "white": cell.white,
-                        "gray": cell.gray,
-                        "relative_noise": cell.relative_noise,
-                        "absolute_noise": cell.absolute_noise,
+                        "white": cell.white_box,
+                        "gray": cell.gray_box,
+                        "relative_noise": cell.relative_length,
+                        "absolute_noise": cell.absolute_length,
                         "zero_gradients": cell.zero_gradients,
                     }
                     for cell in row.cells

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
 # Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
-Check = Callable[[Path, Path], None]
+FileCheck = Callable[[Path, Path], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FileOptions:
     external_data: ExternalDataMode = "copy"
     dry_run: bool = False
     make_folder: bool = False
-    check: Check | None = None
+    check: FileCheck | None = None
 
     def __post_init__(self) -> None:
         """Raises OptionError for a way to carry external weights along that there is not."""

@@ -21,9 +21,9 @@ from onnx_jumprelu.graphs.builder import FreshNames, GraphBuilder
 from onnx_jumprelu.graphs.constants import tensor
 from onnx_jumprelu.graphs.scopes import Scope
 from onnx_jumprelu.names import LoweringName
+from onnx_jumprelu.rewrite.find_sites import find_sites
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.recipe import Recipe
-from onnx_jumprelu.rewrite.recognisers import find
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
 from onnx_jumprelu.rewrite.revert import revert_in_place
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
@@ -105,11 +105,11 @@ def find_activations(model: ModelProto) -> list[ActivationSite]:
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
     if not is_patched(model):
-        return [found.site for found in find(model)]
+        return [found.site for found in find_sites(model)]
     given = {site.name: site.parameters for site in read_provenance(model).sites}
     original = copy.deepcopy(model)
     revert_in_place(original)
-    return [replace(found.site, parameters=given.get(found.site.name)) for found in find(original)]
+    return [replace(found.site, parameters=given.get(found.site.name)) for found in find_sites(original)]
 
 
 def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[PatchKeywords]) -> PatchResult:

@@ -1,16 +1,14 @@
-"""Finding rectifiers: one small recogniser per form; what is not patched is refused with a reason.
+"""Recognisers of rectifiers: one small function per form, which matches or refuses with a reason.
 
-Recognised: `Relu`, `Clip` with a constant minimum of 0 (ReLU6), `Max(x, 0)`, `LeakyRelu` with alpha 0, `PRelu` with an
-all-zero slope; in the main graph, in If, Loop and Scan subgraphs and in model-local functions. Refused, with a reason:
-rectifiers fused into another node, RNN activations, integer types, opsets outside the supported range, bounds or slopes
-that are not constant, slopes that are not zero.
+Matched: `Relu`, `Clip` with a constant minimum of 0 (ReLU6), `Max(x, 0)`, `LeakyRelu` with alpha 0, `PRelu` with an
+all-zero slope. Refused: rectifiers fused into another node, RNN activations, bounds or slopes that are not constant,
+slopes that are not zero.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -18,20 +16,15 @@ from onnx import ModelProto, NodeProto
 from onnx_jumprelu.activation.finder import READS_VALUES as READS_VALUES_OF_JUMPRELU
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
-from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, newest_opset, walk_scopes
-from onnx_jumprelu.graphs.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
-from onnx_jumprelu.rewrite.foreign import ForeignJumpReLUs
-from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, walk_scopes
+from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType
 
-OLDEST_OPSET = 7
-# From this version on CastLike makes constants of a type that is known only at run time (with bfloat16 from 16 on).
-FIRST_OPSET_WITHOUT_TYPES = 16
 FIRST_OPSET_WITH_CLIP_INPUTS = 11
 
 
 @dataclass(frozen=True)
 class Match:
-    """A rectifier: `form`, the name of its input, and its upper bound where it has one."""
+    """A rectifier: its form, the name of its input, and its upper bound (None for none)."""
 
     form: str
     input: str
@@ -40,21 +33,10 @@ class Match:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Something that looks like a rectifier and stays as it is."""
+    """Something that looks like a rectifier and cannot be patched."""
 
     reason: str
     input: str = ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A site with what the rewrite needs to know of it."""
-
-    site: ActivationSite
-    node: NodeProto
-    scope: Scope
-    elem_type: int | None
-    cap: float | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class NodeInScope:
         return self.scope.constant(name) if name else None
 
     def bound(self, attribute_name: str, index: int, default: float) -> float:
-        """One bound of a Clip: an attribute before opset 11, an input from then on."""
+        """One bound of a Clip: an attribute before opset 11, an input since."""
         if (self.scope.opset or 0) < FIRST_OPSET_WITH_CLIP_INPUTS:
             return attribute(self.node, attribute_name, default)
         value = self.constant(index)
@@ -87,7 +69,7 @@ class NodeInScope:
 
     @property
     def output(self) -> str:
-        """Name of the output, '' where nothing is put out."""
+        """Name of the output, '' where there is none."""
         return next((output for output in self.node.output if output), "")
 
 
@@ -152,7 +134,7 @@ def _keeps_shape(zero: tuple[int, ...], given: tuple[Dimension, ...] | None) -> 
 
 
 def _widens(slope: tuple[int, ...], given: tuple[Dimension, ...]) -> bool:
-    """Whether a slope certainly makes the output larger than the input, which ONNX forbids and onnxruntime does."""
+    """Whether a slope makes the output larger than the input: ONNX forbids this, but onnxruntime does it."""
     sizes = zip(slope[::-1], given[::-1], strict=False)
     return len(slope) > len(given) or any(isinstance(dim, int) and size not in (1, dim) for size, dim in sizes)
 
@@ -181,12 +163,12 @@ def _prelu(at: NodeInScope) -> Match | Refusal:
 
 
 def _thresholded_relu(at: NodeInScope) -> Refusal:
-    """One that is no JumpReLU: those are found by their structure."""
+    """A ThresholdedRelu that is not a JumpReLU (those are found by structure)."""
     try:
         alpha = f"{attribute(at.node, 'alpha', 1.0):g}"
     except NotConstantError:
         alpha = "set by the caller"
-    return Refusal(f"is no ReLU: alpha is {alpha}", at.input(0))
+    return Refusal(f"is not a ReLU: alpha is {alpha}", at.input(0))
 
 
 RECOGNISERS: dict[str, Recogniser] = {
@@ -199,8 +181,8 @@ RECOGNISERS: dict[str, Recogniser] = {
 }
 
 
-def _fused(node: NodeProto) -> Refusal | None:
-    """A node that applies a rectifier inside: an RNN's `activations`, a fused kernel's `activation`."""
+def fused(node: NodeProto) -> Refusal | None:
+    """A refusal for a node with a rectifier inside: `activations` of an RNN, `activation` of a fused kernel."""
     for entry in node.attribute:
         if entry.name not in ("activation", "activations") or entry.ref_attr_name:
             continue
@@ -211,23 +193,6 @@ def _fused(node: NodeProto) -> Refusal | None:
         if rectifiers:
             return Refusal(f"{rectifiers[0]} is fused into {node.domain}.{node.op_type}; save the model unoptimized")
     return None
-
-
-def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | None:
-    """What one node is: a rectifier, a look-alike with the reason why it stays, or neither."""
-    is_rectifier = at.node.op_type in RECOGNISERS and domain_of(at.node.domain) == STANDARD_DOMAIN
-    left_alone = foreign.ends_at(at.node) or (foreign.contain(at.node) if is_rectifier else None)
-    if left_alone is not None:
-        return Refusal(*left_alone)
-    recogniser = RECOGNISERS.get(at.node.op_type)
-    if recogniser is None or domain_of(at.node.domain) != STANDARD_DOMAIN:
-        return _fused(at.node)
-    match = recogniser(at)
-    if isinstance(match, Match):
-        reason = _unsupported(at, match.input)
-        if reason:
-            return Refusal(reason, match.input)
-    return match
 
 
 # Operators whose constant inputs the recognisers read: bounds, slopes and zeros of rectifiers; jumps of JumpReLUs.
@@ -243,81 +208,3 @@ def tensors_to_decode(model: ModelProto) -> set[str]:
             if node.op_type in READS_VALUES or passes_on:
                 wanted.update(node.input)
     return wanted
-
-
-def _unsupported(at: NodeInScope, pre_activation: str) -> str | None:
-    """Why a rectifier cannot be patched whatever its form; None where it can."""
-    opset, elem_type = at.scope.opset, _type_of(at, pre_activation).elem_type
-    if not pre_activation or not at.output:
-        return "has no input or no output"
-    if opset is None:
-        return "the file imports no version of the standard operators"
-    if opset < OLDEST_OPSET:
-        return f"opset {opset} is too low; convert the model to opset {OLDEST_OPSET} or later"
-    if opset > newest_opset():
-        return f"opset {opset} is newer than the installed onnx knows ({newest_opset()}); upgrade onnx"
-    if elem_type is None and opset < FIRST_OPSET_WITHOUT_TYPES:
-        return f"element type cannot be inferred; below opset {FIRST_OPSET_WITHOUT_TYPES} it must be known"
-    if elem_type is not None and elem_type not in FLOAT_TYPES:
-        return f"{dtype_name(elem_type)} is not a floating-point type that JumpReLU serves"
-    return None
-
-
-def _type_of(at: NodeInScope, pre_activation: str) -> TensorType:
-    """An activation's output has its input's type; either may be the one that is known.
-
-    Where a file declares two shapes that contradict each other, neither is believed.
-    """
-    before, after = (at.types.get(name) for name in (pre_activation, at.output))
-    if before is None or after is None:
-        return after or before or TensorType()
-    return after if _agree(before.shape, after.shape) else replace(after, shape=None)
-
-
-def _agree(one: tuple[Dimension, ...] | None, other: tuple[Dimension, ...] | None) -> bool:
-    if one is None or other is None:
-        return True
-    known = (pair for pair in zip(one, other, strict=False) if all(isinstance(size, int) for size in pair))
-    return len(one) == len(other) and all(before == after for before, after in known)
-
-
-def find(model: ModelProto) -> Iterator[Found]:
-    """Every rectifier and look-alike of a model that carries no patch, in the order of the file."""
-    types = infer_types(model)
-    nodes = (
-        (NodeInScope(node, scope, types.get(scope.path, {})), foreign)
-        for scope in walk_scopes(model)
-        for foreign in [ForeignJumpReLUs(scope)]
-        for node in scope.nodes
-    )
-    matches = [(at, match) for at, foreign in nodes if (match := recognise(at, foreign)) is not None]
-    for (at, match), name in zip(matches, _site_names([at for at, _ in matches]), strict=True):
-        inferred = _type_of(at, match.input)
-        site = ActivationSite(
-            name=name,
-            scope=at.scope.path,
-            form=match.form if isinstance(match, Match) else at.node.op_type,
-            tensor=at.output,
-            input=match.input,
-            dtype=inferred.dtype,
-            shape=inferred.shape,
-            reason=match.reason if isinstance(match, Refusal) else None,
-        )
-        yield Found(site, at.node, at.scope, inferred.elem_type, match.cap if isinstance(match, Match) else None)
-
-
-def _site_names(sites: list[NodeInScope]) -> list[str]:
-    """A name per site: the node's own, else its output's; with the scope before it where that is not unique."""
-    plain = [at.node.name or at.output or at.node.op_type for at in sites]
-    times = Counter(plain)
-    scoped = [name if times[name] == 1 else f"{at.scope.path}/{name}" for at, name in zip(sites, plain, strict=True)]
-    taken = set(scoped)
-    used: set[str] = set()
-    result = []
-    for name in scoped:
-        unique, number = name, 2
-        while unique in used or (unique != name and unique in taken):
-            unique, number = f"{name}#{number}", number + 1
-        used.add(unique)
-        result.append(unique)
-    return result

@@ -10,8 +10,8 @@ from onnx_jumprelu.activation.lowerings import LoweringSite, choose, parameter_t
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset
+from onnx_jumprelu.rewrite.find_sites import Found, find_sites
 from onnx_jumprelu.rewrite.options import PatchOptions
-from onnx_jumprelu.rewrite.recognisers import Found, find
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 
 
@@ -39,7 +39,7 @@ def plan_sites(model: ModelProto, options: PatchOptions) -> tuple[list[SitePlan]
         OptionError: parameters that a site cannot hold, or options that name sites the model does not have.
         PatchError: no site can be patched.
     """
-    everything = list(find(model))
+    everything = list(find_sites(model))
     if not everything:
         raise PatchError("has no activation that JumpReLU can replace; nothing to patch")
     given = options.parameters([found.site.name for found in everything])

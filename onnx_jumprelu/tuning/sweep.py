@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 from onnx import ModelProto
-from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.activation.parameters import Jump, Parameters
@@ -46,7 +43,7 @@ class Sweep:
         self._target = target
         file = target.opened()
         self.sha256 = content_sha256(file)
-        self._original = _whole(target, file)
+        self._original = _overridable(target, file)
         with naming(target.name):
             found = find_activations(self._original)
             if not found:
@@ -107,13 +104,11 @@ class Sweep:
             return measure(self._original, self._found, x, self._target, rng=rng, per_channel=self._per_channel)
 
 
-def _whole(target: Target, file: ModelFile) -> ModelProto:
+def _overridable(target: Target, file: ModelFile) -> ModelProto:
     """A model with its weights in memory, at an IR version that has overridable inputs. Raises PatchError."""
     if is_patched(file.model):
         raise PatchError(f"{target.name}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
-    model = copy.deepcopy(file.model)
-    if file.external_data:
-        load_external_data_for_model(model, str(target.folder))
-    # Only here, in memory: a newer IR version changes no node's meaning, and nothing of this model is written.
+    model = file.with_external_weights()
+    # Only this copy in memory gets the newer IR version, which does not change what a node computes.
     model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
     return model

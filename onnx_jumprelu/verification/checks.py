@@ -19,10 +19,10 @@ from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError, RunError
 from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.names import LoweringName
+from onnx_jumprelu.rewrite.find_sites import find_sites
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.patch import patch_as_recorded, patch_in_place
 from onnx_jumprelu.rewrite.recipe import Recipe
-from onnx_jumprelu.rewrite.recognisers import find
 from onnx_jumprelu.rewrite.record import drop_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, one_line
@@ -80,7 +80,7 @@ def _session(pair: Pair) -> str:
 def _uses_bfloat16(model: ModelProto) -> bool:
     """Whether values that the checks feed or compare are bfloat16."""
     boundary = (value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output))
-    return TensorProto.BFLOAT16 in {*boundary, *(found.elem_type for found in find(model))}
+    return TensorProto.BFLOAT16 in {*boundary, *(found.elem_type for found in find_sites(model))}
 
 
 def _structure(pair: Pair) -> str:

@@ -14,7 +14,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.errors import JumpReLUError
 from onnx_jumprelu.graphs.scopes import Scope, function_key, subgraphs_of, walk_scopes
-from onnx_jumprelu.rewrite.recognisers import Found, find
+from onnx_jumprelu.rewrite.find_sites import Found, find_sites
 from onnx_jumprelu.rewrite.record import drop_provenance
 
 
@@ -51,7 +51,7 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
     ours, theirs = _shell(original, set(), set()), _shell(patched, inputs, added_functions)
     if ours.SerializeToString() != theirs.SerializeToString():
         raise StructureError(f"the models differ outside their nodes: in {_where_different(ours, theirs)}")
-    activations = {(found.site.scope, found.site.tensor): found for found in find(original)}
+    activations = {(found.site.scope, found.site.tensor): found for found in find_sites(original)}
     scopes = {scope.path: scope for scope in walk_scopes(patched)}
     regions: list[Region] = []
     for scope in walk_scopes(original):

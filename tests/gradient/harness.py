@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.gradient.core.backward import pull_back
 from onnx_jumprelu.gradient.core.values import Emitter, Value
-from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import main_opset, walk_scopes

@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.gradient.prepare.fold import fold_shapes
-from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.tensor_types import infer_types
 from onnx_jumprelu.runtime import OrtRunner
 from tests.gradient.harness import apart, with_gradient

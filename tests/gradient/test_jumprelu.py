@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_jumprelu import patch_model
 from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.runtime import OrtRunner
 from tests.gradient.harness import with_gradient

@@ -11,7 +11,7 @@ from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.names import NormName
-from onnx_jumprelu.paper.attacks import PAPER_ATTACKS, PaperDeepFool, PaperIFGSM, PaperTrustRegion, noise
+from onnx_jumprelu.paper.attacks import PAPER_ATTACKS, PaperDeepFool, PaperIFGSM, PaperTrustRegion, mean_lengths
 from tests.attacks.classifiers import Linear, WithGradient, linear_problem
 
 LABEL = np.array([0])
@@ -22,7 +22,7 @@ def rng() -> np.random.Generator:
 
 
 def two_classes(bounds: tuple[float, float] = (-10.0, 10.0)) -> Linear:
-    """Class 0 as long as 3 a + 4 b > 0: a normal of L2 length 5 and of dual length 7 for Linf."""
+    """Class 0 where 3 a + 4 b > 0; the normal of the boundary has L2 length 5 and L1 length 7."""
     return Linear(np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros(2), bounds)
 
 
@@ -157,14 +157,14 @@ def test_one_flat_image_does_not_spoil_the_batch(name: str) -> None:
 @pytest.mark.parametrize(
     ("norm", "absolute", "relative"), [("L2", (5 + 0) / 2, (5 / 10 + 0) / 2), ("Linf", 2, (4 / 8) / 2)]
 )
-def test_noise_is_the_mean_over_all_images(norm: NormName, absolute: float, relative: float) -> None:
+def test_lengths_are_means_over_all_images(norm: NormName, absolute: float, relative: float) -> None:
     x = np.array([[6.0, 8.0], [1.0, 0.0]], np.float32)
     x_adv = x + np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
-    assert noise(x_adv, x, norm) == pytest.approx((relative, absolute))
+    assert mean_lengths(x_adv, x, norm) == pytest.approx((relative, absolute))
 
 
-def test_an_image_of_zeros_has_no_relative_noise() -> None:
-    assert noise(np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32), "L2") == (0, 2)
+def test_an_image_of_zeros_has_relative_length_0() -> None:
+    assert mean_lengths(np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32), "L2") == (0, 2)
 
 
 def test_norms_and_numbers_of_steps_are_checked() -> None:

@@ -12,7 +12,7 @@ from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.errors import GradientError
 from onnx_jumprelu.gradient.core.registry import RULES, Node, Rule, is_differentiable, label, rule_for
 from onnx_jumprelu.gradient.core.values import Emitter, Value, total
-from onnx_jumprelu.gradient.prepare.control_flow import is_if, names_read, through_if
+from onnx_jumprelu.gradient.prepare.control_flow import is_if
 from onnx_jumprelu.gradient.rules import activations as activation_ops
 from onnx_jumprelu.gradient.rules import convolution as conv_ops
 from onnx_jumprelu.gradient.rules import elementwise as math_ops
@@ -20,8 +20,10 @@ from onnx_jumprelu.gradient.rules import normalization as norm_ops
 from onnx_jumprelu.gradient.rules import pooling as pool_ops
 from onnx_jumprelu.gradient.rules import reductions as reduction_ops
 from onnx_jumprelu.gradient.rules import tensors as tensor_ops
+from onnx_jumprelu.gradient.rules.branches import through_if
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
 from onnx_jumprelu.graphs.tensor_types import DISCRETE, Dimension, TensorType
+from onnx_jumprelu.graphs.uses import tensors_used
 
 # Imported for the rules that they register.
 RULE_MODULES = (activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops)
@@ -62,7 +64,7 @@ def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, Te
 def _reached(sources: Sequence[str], nodes: Sequence[NodeProto], types: Mapping[str, TensorType]) -> frozenset[str]:
     active = set(sources)
     for node in nodes:
-        if is_differentiable(node) and active.intersection(names_read(node)):
+        if is_differentiable(node) and active.intersection(tensors_used(node)):
             # What no rule knows stays active whatever its type, so that a gradient that comes back to it is an error:
             # a quantized number is an integer, and yet it depends on the input.
             known = node.op_type in RULES and domain_of(node.domain) == STANDARD_DOMAIN

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, MutableSequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.errors import GradientError, OptionError
@@ -15,11 +15,11 @@ from onnx_jumprelu.gradient.core.endpoints import Endpoints, find_endpoints
 from onnx_jumprelu.gradient.core.losses import LOSSES, Loss, Scores
 from onnx_jumprelu.gradient.core.registry import label
 from onnx_jumprelu.gradient.core.values import Emitter, Value
-from onnx_jumprelu.gradient.prepare.control_flow import names_read
-from onnx_jumprelu.gradient.prepare.prepare import prepared
+from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.scopes import main_opset, required_inputs, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import TensorType, dtype_name, infer_types
+from onnx_jumprelu.graphs.uses import needed_nodes, tensors_used
 
 Message = TypeVar("Message")
 
@@ -165,16 +165,12 @@ def _rename(model: ModelProto, old: str, new: str) -> None:
 
 
 def _prune(model: ModelProto) -> None:
-    """Drop the nodes and initializers on which no output depends, and what is known of tensors that are gone."""
-    graph, needed = model.graph, {value.name for value in model.graph.output}
+    """Drop nodes and initializers on which no output depends, and the types of tensors that no node makes."""
+    graph, outputs = model.graph, {value.name for value in model.graph.output}
     required = {value.name for value in required_inputs(model)}
-    kept: list[NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(names_read(node))
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
+    kept = needed_nodes(graph.node, outputs)
+    needed = outputs.union(*(tensors_used(node) for node in kept))
+    _keep(graph.node, kept)
     made = {name for node in kept for name in node.output}
     _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     _keep(graph.sparse_initializer, [sparse for sparse in graph.sparse_initializer if sparse.values.name in needed])

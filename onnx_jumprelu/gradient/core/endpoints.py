@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto, TensorProto
 
 from onnx_jumprelu.errors import GradientError
+from onnx_jumprelu.graphs.constants import attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, domain_of, required_inputs
 from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType, dtype_name, infer_types
 
@@ -127,6 +128,6 @@ def _is_softmax_or_identity(node: NodeProto, model: ModelProto, types: dict[str,
         return True
     opset = max(entry.version for entry in model.opset_import if domain_of(entry.domain) == STANDARD_DOMAIN)
     default = -1 if opset >= FIRST_OPSET_WITH_SOFTMAX_OVER_ONE_AXIS else 1
-    axis = next((entry.i for entry in node.attribute if entry.name == "axis"), default)
+    axis = int(attribute(node, "axis", default))
     shape = types.get(node.output[0], TensorType()).shape
     return shape is not None and axis % len(shape) == 1

@@ -17,7 +17,7 @@ from onnx import NodeProto, helper
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import GradientError
 from onnx_jumprelu.gradient.core.values import Emitter, Value
-from onnx_jumprelu.graphs.constants import NotConstantError
+from onnx_jumprelu.graphs.constants import NotConstantError, attribute_proto
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
 from onnx_jumprelu.graphs.tensor_types import TensorType
 
@@ -156,11 +156,11 @@ class Node:
 
     def attribute(self, name: str, default: object = None) -> object:
         """An attribute's value; strings are decoded."""
-        for entry in self.proto.attribute:
-            if entry.name == name:
-                value = helper.get_attribute_value(entry)
-                return value.decode() if isinstance(value, bytes) else value
-        return default
+        entry = attribute_proto(self.proto, name)
+        if entry is None:
+            return default
+        value = helper.get_attribute_value(entry)
+        return value.decode() if isinstance(value, bytes) else value
 
     def number(self, name: str, default: float) -> float:
         """An attribute that is a number."""

@@ -1,109 +1,84 @@
-"""If with a condition that only the run knows: its backward pass is an If too.
-
-What a branch computes cannot be seen from outside, so each branch of the new If computes it again and goes back through
-it, to the tensors that the branch took from outside. An If whose condition the file fixes never comes here: the branch
-that runs has taken its place.
-"""
+"""If nodes whose condition the file fixes: the branch that runs replaces the node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Callable
 
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from onnx_jumprelu.gradient.core.registry import Node
-from onnx_jumprelu.gradient.core.values import Emitter, Value
-from onnx_jumprelu.gradient.prepare.prepare import with_fresh_names
+from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import NotConstantError
-from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, subgraphs_of
-from onnx_jumprelu.graphs.tensor_types import LARGEST_KEPT_TENSOR, TensorType, infer_types
-
-# Takes a branch, the types of its tensors, the cotangents of its outputs, the tensors that gradients are wanted for,
-# and where the nodes go.
-PullBack = Callable[
-    [Scope, Mapping[str, TensorType], Mapping[str, Value], Sequence[str], Emitter], Mapping[str, Value | None]
-]
+from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, domain_of, subgraphs_of, walk_scopes
 
 
 def is_if(node: NodeProto) -> bool:
-    """Whether a node is an If."""
+    """Whether a node is an If of the standard domain."""
     return node.op_type == "If" and domain_of(node.domain) == STANDARD_DOMAIN
 
 
-def names_read(node: NodeProto) -> Iterator[str]:
-    """What a node reads, in the graphs that it carries too; their own tensors are among it."""
-    yield from (name for name in node.input if name)
-    for _, graph in subgraphs_of(node):
-        for inner in graph.node:
-            yield from names_read(inner)
-        yield from (value.name for value in graph.output)
+def inline_ifs(model: ModelProto) -> None:
+    """Replace each If of the main graph whose condition the file fixes by the branch that runs. Changes the model."""
+    names = FreshNames(model)
+    changed = True
+    while changed:
+        changed = False
+        main = next(iter(walk_scopes(model)))
+        for position, node in enumerate(main.nodes):
+            if not is_if(node):
+                continue
+            try:
+                chosen = "then_branch" if bool(main.constant(node.input[0]).all()) else "else_branch"
+            except NotConstantError:
+                continue
+            branch = next(graph for name, graph in subgraphs_of(node) if name == chosen)
+            nodes = _as_nodes(model, branch, list(node.output), names)
+            del model.graph.node[position]
+            for offset, new in enumerate(nodes):
+                model.graph.node.insert(position + offset, new)
+            changed = True
+            break
 
 
-def through_if(at: Node, gs: Sequence[Value | None], pull_back: PullBack) -> dict[str, Value]:
-    """Cotangents of the tensors that an If's branches take from outside, given those of its outputs."""
-    wanted = [name for name in dict.fromkeys(names_read(at.proto)) if name in at.active]
-    branches = {name: _backwards(at, name, graph, gs, wanted, pull_back) for name, graph in subgraphs_of(at.proto)}
-    outputs = at.to.op_with_outputs("If", [at.x(0)], len(wanted), **branches)
-    return {name: Value(output.name, at.elem_type, at.to) for name, output in zip(wanted, outputs, strict=True)}
-
-
-def _backwards(
-    at: Node, name: str, branch: GraphProto, gs: Sequence[Value | None], wanted: Sequence[str], pull_back: PullBack
-) -> GraphProto:
-    """A branch of the new If: the old one once more, and the gradients of the wanted tensors as outputs."""
-    names = at.to.builder.names
+def _as_nodes(model: ModelProto, branch: GraphProto, outputs: list[str], names: FreshNames) -> list[NodeProto]:
+    """The branch's nodes under fresh names, and Identity nodes that give its results the names of the If's outputs."""
     graph = with_fresh_names(branch, names)
-    scope = Scope(f"{at.scope.path}/{name}", at.scope.model, graph, at.scope.opsets, at.scope)
-    to = Emitter(names, at.opset)
-    to.base = at.to.base
-    # The cotangents come from outside, but what is computed from them belongs into the branch.
-    cotangents = {value.name: replace(g, to=to) for value, g in zip(graph.output, gs, strict=True) if g is not None}
-    found = pull_back(scope, _types(at, graph), cotangents, wanted, to)
-    results = []
-    for source in wanted:
-        value = found[source]
-        if value is None:
-            value = to.full(Value(source, at.elem_type, to).shape(), 0.0, at.elem_type)
-        results.append(value.op("Identity"))  # an output must be made in the branch itself
-    nodes = _needed([*graph.node, *to.builder.take()], {value.name for value in results})
-    read = {name for node in nodes for name in names_read(node)}
-    outputs = [
-        helper.make_tensor_value_info(value.name, at.elem_type, at.types.get(source, TensorType()).shape)
-        for source, value in zip(wanted, results, strict=True)
+    model.graph.initializer.extend(graph.initializer)
+    model.graph.sparse_initializer.extend(graph.sparse_initializer)
+    ends = [
+        helper.make_node("Identity", [result.name], [output], name=names(f"{output}/Identity"))
+        for result, output in zip(graph.output, outputs, strict=True)
+        if output
     ]
-    initializers = [tensor for tensor in graph.initializer if tensor.name in read]
-    return helper.make_graph(nodes, names(f"{to.base}/{name}"), [], outputs, initializers)
+    return [*graph.node, *ends]
 
 
-def _types(at: Node, graph: GraphProto) -> dict[str, TensorType]:
-    """Types of a branch's tensors and of those that it takes from outside."""
-    alone = GraphProto(name="branch", node=graph.node, initializer=graph.initializer)
-    made = {tensor.name for tensor in graph.initializer}
-    made.update(name for node in graph.node for name in node.output)
-    for name in dict.fromkeys(name for node in graph.node for name in names_read(node)):
-        known = at.types.get(name, TensorType())
-        if name in made or known.elem_type is None:
-            continue
-        try:
-            value = at.scope.constant(name)
-        except NotConstantError:
-            value = None
-        if value is not None and value.size <= LARGEST_KEPT_TENSOR:
-            alone.initializer.append(numpy_helper.from_array(value, name))
-        else:
-            shape = None if known.shape is None else list(known.shape)
-            alone.input.append(helper.make_tensor_value_info(name, known.elem_type, shape))
-    opsets = [helper.make_opsetid(domain, version) for domain, version in at.scope.opsets.items()]
-    inferred = infer_types(ModelProto(ir_version=at.scope.model.ir_version, opset_import=opsets, graph=alone))
-    return {**at.types, **inferred["main"]}
+def with_fresh_names(branch: GraphProto, names: Callable[[str], str]) -> GraphProto:
+    """A copy of a branch in which every node and every tensor that it defines has a fresh name."""
+    graph = copy.deepcopy(branch)
+    tensors = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
+    own = [name for node in graph.node for name in node.output if name] + [tensor.name for tensor in tensors]
+    renamed = {name: names(name) for name in dict.fromkeys(own)}
+    for tensor in tensors:
+        tensor.name = renamed[tensor.name]
+    for node in graph.node:
+        _rename(node, renamed)
+        node.name = names(node.name or node.op_type)
+    for result in graph.output:
+        result.name = renamed.get(result.name, result.name)
+    return graph
 
 
-def _needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """The nodes on which the outputs depend, in order."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(names_read(node))
-    return kept[::-1]
+def _rename(node: NodeProto, renamed: dict[str, str]) -> None:
+    """Rename tensors in a node and in its subgraphs, except where a subgraph defines the same name itself."""
+    for names in (node.input, node.output):
+        for index, name in enumerate(names):
+            names[index] = renamed.get(name, name)
+    for _, graph in subgraphs_of(node):
+        hidden = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        hidden.update(name for inner in graph.node for name in inner.output)
+        visible = {old: new for old, new in renamed.items() if old not in hidden}
+        for inner in graph.node:
+            _rename(inner, visible)
+        for result in graph.output:
+            result.name = visible.get(result.name, result.name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_jumprelu.gradient.core.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.core.values import Value
-from onnx_jumprelu.gradient.rules.windows import Windows, kernel_of, windows
+from onnx_jumprelu.gradient.core.windows import Windows, kernel_of, windows
 
 BLOCK = 16  # channels that onnxruntime's blocked layout keeps together, on CPUs with AVX-512
 FASTER = 3

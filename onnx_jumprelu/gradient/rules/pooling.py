@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from onnx_jumprelu.gradient.core.registry import Node, vjp
 from onnx_jumprelu.gradient.core.values import Value
-from onnx_jumprelu.gradient.rules.windows import Windows, windows
+from onnx_jumprelu.gradient.core.windows import Windows, windows
 
 
 @vjp("MaxPool", since=1)
