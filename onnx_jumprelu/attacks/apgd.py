@@ -15,8 +15,6 @@ from onnx_jumprelu.arrays import Bools, Floats, Labels, per_example
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
 from onnx_jumprelu.attacks.boundary import ranked_classes
 from onnx_jumprelu.attacks.steps import (
-    FEWEST_CLASSES,
-    TARGETED_LOSSES,
     Attempt,
     at_least,
     best_of,
@@ -25,6 +23,7 @@ from onnx_jumprelu.attacks.steps import (
     inside,
 )
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.gradient.core.losses import LOSSES, loss_of
 from onnx_jumprelu.names import NormName
 
 # Share of a step that goes up the gradient; the rest repeats the step before.
@@ -168,7 +167,7 @@ class APGD(Attack):
         return result
 
     def _ask(self, model: Probe, x_adv: Floats, labels: Labels, targets: Labels) -> tuple[Floats, Floats, Floats]:
-        found = model.evaluate(x_adv, labels, self.loss, targets if self.loss in TARGETED_LOSSES else None)
+        found = model.evaluate(x_adv, labels, self.loss, targets if loss_of(self.loss).targeted else None)
         model.step(len(x_adv))
         return found
 
@@ -246,10 +245,10 @@ def on_ratios(
     n_classes: int, *, eps: float | None, norm: NormName, n_iter: int, n_target_classes: int, n_restarts: int = 1
 ) -> list[Attack]:
     """APGD on a difference of logits ratio: targeted from 4 classes on, untargeted for 3; two classes have no ratio."""
-    if n_classes >= FEWEST_CLASSES["dlr-targeted"]:
+    if n_classes >= LOSSES[TargetedAPGD.loss].n_classes:
         climbs = {"n_iter": n_iter, "n_restarts": n_restarts}
         return [TargetedAPGD(eps=eps, norm=norm, n_target_classes=n_target_classes, **climbs)]
-    if n_classes >= FEWEST_CLASSES["dlr"]:
+    if n_classes >= LOSSES[APGDDLR.loss].n_classes:
         return [APGDDLR(eps=eps, norm=norm, n_iter=n_iter, n_restarts=n_restarts)]
     return []
 

@@ -16,7 +16,9 @@ import numpy as np
 from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import Norm, norm_named
 from onnx_jumprelu.attacks.progress import Progress
+from onnx_jumprelu.classifier.normalization import pixels_as_floats
 from onnx_jumprelu.errors import DataError, OptionError
+from onnx_jumprelu.gradient.core.losses import LossLike
 from onnx_jumprelu.names import NormName
 
 MANY_ZERO_GRADIENTS = 0.05  # share of an attack's gradients that may be 0 before it deserves a warning
@@ -44,7 +46,7 @@ class Classifier(Protocol):
         ...
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         """Logits (N, classes), loss (N,) and its gradient with respect to `x`, in one run.
 
@@ -157,7 +159,7 @@ class Probe:
         return is_wrong(self.logits(x), labels)
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         """See `Classifier`; a gradient that is not finite comes back as 0."""
         self.n_queries += len(x)
@@ -317,7 +319,7 @@ def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, 
     Raises:
         DataError: there are none, their numbers differ, a label is no class, or an input lies outside the bounds.
     """
-    x, labels = np.asarray(x, np.float32), np.asarray(labels)
+    x, labels = np.asarray(pixels_as_floats(np.asarray(x), classifier.bounds), np.float32), np.asarray(labels)
     if x.ndim < 2 or not x.size:  # noqa: PLR2004 - (N, ...)
         raise DataError(f"x has shape {list(x.shape)}; examples of shape (N, ...) are needed")
     if labels.shape != (len(x),) or labels.dtype.kind not in "iu":

@@ -9,6 +9,7 @@ import numpy as np
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import Attack, Probe
 from onnx_jumprelu.attacks.steps import budget, check_classes, check_loss
+from onnx_jumprelu.gradient.core.losses import LossLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +19,10 @@ class FGSM(Attack):
     In Linf along the gradient's signs, in L2 along the gradient. An example whose gradient is 0 stays where it is.
 
     Attributes:
-        loss: `ce`, `dlr` or `margin`.
+        loss: `ce`, `dlr` or `margin`; or a function that appends the nodes of another loss.
     """
 
-    loss: str = "ce"
+    loss: LossLike = "ce"
 
     name = "fgsm"
 

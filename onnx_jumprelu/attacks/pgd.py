@@ -10,6 +10,7 @@ from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
 from onnx_jumprelu.attacks.steps import Attempt, at_least, best_of, budget, check_classes, check_loss, inside
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.gradient.core.losses import LossLike
 
 # Madry et al. and their successors: the steps together reach 2.5 times across the budget.
 REACH = 2.5
@@ -26,14 +27,14 @@ class PGD(Attack):
         step_size: Length of a step, in data space; None for 2.5 eps / n_iter.
         n_restarts: How often to start.
         random_start: Start anywhere within the budget rather than at the input itself.
-        loss: `ce`, `dlr` or `margin`.
+        loss: `ce`, `dlr` or `margin`; or a function that appends the nodes of another loss.
     """
 
     n_iter: int = 40
     step_size: float | None = None
     n_restarts: int = 1
     random_start: bool = True
-    loss: str = "ce"
+    loss: LossLike = "ce"
 
     name = "pgd"
 

@@ -11,11 +11,7 @@ from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import Attack, Probe
 from onnx_jumprelu.attacks.norms import Norm
 from onnx_jumprelu.errors import DataError, OptionError
-
-UNTARGETED_LOSSES = ("ce", "dlr", "margin")
-TARGETED_LOSSES = ("difference", "dlr-targeted")
-# The ratios of logits name the third and the fourth largest.
-FEWEST_CLASSES = {"dlr": 3, "dlr-targeted": 4}
+from onnx_jumprelu.gradient.core.losses import LOSSES, LossLike, loss_name, loss_of
 
 
 @dataclass(frozen=True)
@@ -79,16 +75,20 @@ def at_least(attack: Attack, lowest: int, *fields: str) -> None:
             raise OptionError(f"{attack.name}: {name} must be at least {lowest}, not {value}")
 
 
-def check_loss(attack: Attack, loss: str) -> None:
+def check_loss(attack: Attack, loss: LossLike) -> None:
     """Check that a loss can be climbed without a target. Raises OptionError."""
-    if loss not in UNTARGETED_LOSSES:
-        raise OptionError(f"{attack.name}: loss '{loss}' is unknown; choose {', '.join(UNTARGETED_LOSSES)}")
+    climbable = [name for name, each in LOSSES.items() if each.climbable and not each.targeted]
+    if isinstance(loss, str) and loss not in climbable:
+        raise OptionError(f"{attack.name}: loss '{loss}' is unknown; choose {', '.join(climbable)}, or pass a function")
+    if loss_of(loss).targeted:
+        raise OptionError(f"{attack.name}: loss {loss_name(loss)} needs targets, which this attack does not choose")
 
 
-def check_classes(attack: Attack, loss: str, n_classes: int) -> None:
-    """Check that the model has the classes that the loss names. Raises DataError."""
-    fewest = FEWEST_CLASSES.get(loss, 2)
+def check_classes(attack: Attack, loss: LossLike, n_classes: int) -> None:
+    """Check that the model has as many classes as the loss needs. Raises DataError."""
+    fewest = loss_of(loss).n_classes
     if n_classes < fewest:
         raise DataError(
-            f"{attack.name}: loss {loss} needs a model with at least {fewest} classes; this one has {n_classes}"
+            f"{attack.name}: loss {loss_name(loss)} needs a model with at least {fewest} classes; "
+            f"this one has {n_classes}"
         )

@@ -1,49 +1,48 @@
-"""A classifier in an ONNX file, with gradients: what attacks and measurements ask of it, through onnxruntime alone."""
+"""An ONNX classifier with gradients, run by onnxruntime alone: what attacks and measurements need of a model."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.activation.finder import check_inputs, find_jumprelus
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.classifier.normalization import in_data_space, statistics
+from onnx_jumprelu.classifier.normalization import in_data_space, mean_and_std, pixels_as_floats
+from onnx_jumprelu.classifier.sessions import Session, fitting_batch
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, RunError, naming
 from onnx_jumprelu.files.hashes import content_sha256
 from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.core.endpoints import find_endpoints
-from onnx_jumprelu.gradient.core.losses import LOSSES
+from onnx_jumprelu.gradient.core.losses import Loss, LossLike, loss_name, loss_of
 from onnx_jumprelu.gradient.prepare.pipeline import prepared
 from onnx_jumprelu.graphs.constants import numpy_dtype
-from onnx_jumprelu.graphs.scopes import required_inputs, walk_scopes
-from onnx_jumprelu.graphs.tensor_types import infer_types
-from onnx_jumprelu.runtime import CPU, OrtRunner, available_providers
-
-LOGITS = ""  # stands where a loss's name would
-MEMORY = 1 << 30  # bytes that the activations of one run may take
-LARGEST_BATCH = 128  # more is no faster: activations then leave the caches
-FORWARD_AND_BACKWARD = 3  # times the activations of a forward pass
+from onnx_jumprelu.graphs.scopes import walk_scopes
+from onnx_jumprelu.runtime import CPU, available_providers
 
 
 class OnnxClassifier:
-    """Logits, predictions, losses and input gradients of a classifier; inputs `x` live in data space.
+    """Logits, predictions, losses and input gradients of a classifier.
+
+    Inputs `x` are in data space: before `mean` and `std`, within `bounds`. uint8 inputs are divided by 255, as in a
+    data file, and refused where the bounds are on another scale. Other integers are taken as they are, and refused
+    outside of the bounds.
 
     Attributes:
         bounds: Smallest and largest value of an input.
         surrogate: The derivative at JumpReLU sites: `exact`, `relu` or `smooth`.
         n_classes: Number of classes.
         input_shape: Shape of one example, without the batch; None for a size that the file leaves open.
-        batch_size: How many examples are run at once; None until the first run, where the file leaves sizes open.
+        batch_size: How many examples are run at once; None until the first run where the file leaves sizes open.
         sha256: Hash of the model that was opened, external weights included.
-        n_jumprelus: How many JumpReLUs it has, outside of branches that only the run chooses.
-        stripped: Nodes behind the logits that are left out, such as a trailing Softmax.
+        n_jumprelus: How many JumpReLUs it has, not counting branches that are chosen at run time.
+        stripped: Nodes after the logits that are left out, such as a trailing Softmax.
     """
 
     def __init__(  # noqa: PLR0913 - settings, by keyword
@@ -63,10 +62,10 @@ class OnnxClassifier:
         """Open a classifier.
 
         Args:
-            model: A model, or the path of one, with one float32 input (N, ...) and logits (N, classes).
+            model: A model, or its path, with one float32 input (N, ...) and logits (N, classes).
             bounds: Smallest and largest value of an input, in data space.
-            mean: What the model wants subtracted from the data, one value or one per channel.
-            std: What it wants the data then divided by.
+            mean: What the model expects subtracted from the data, one value or one per channel.
+            std: What it expects the data then divided by.
             surrogate: The derivative at JumpReLU sites.
             input_name: Which input, where it has several.
             output_name: Which output, where it has several; the first one by default.
@@ -75,10 +74,10 @@ class OnnxClassifier:
             batch_size: Examples per run; by default 128, or as many as fit in a gigabyte.
 
         Raises:
-            GradientError: the model is no such classifier.
+            GradientError: the model is not such a classifier.
             ModelFileError: the file cannot be read.
-            DataError: mean or std do not fit the input.
-            OptionError: the bounds, the surrogate, a provider or a number is not possible.
+            DataError: `mean` or `std` do not fit the input.
+            OptionError: `model` is neither a path nor a model; or an option is out of range or unknown.
             RunError: onnxruntime cannot load the model.
         """
         _check(bounds, surrogate, providers, threads, batch_size)
@@ -93,7 +92,7 @@ class OnnxClassifier:
         if mean is not None or std is not None:
             given = [len(np.ravel(values)) for values in (mean, std) if values is not None]
             known = channels if isinstance(channels, int) else max(given)
-            self._input = in_data_space(whole, ends.input, *statistics(mean, std, known, len(shape)))
+            self._input = in_data_space(whole, ends.input, *mean_and_std(mean, std, known, len(shape)))
         self.bounds = (float(bounds[0]), float(bounds[1]))
         self._jumprelus = tuple(find_jumprelus(next(iter(walk_scopes(whole)))).values())
         self.n_jumprelus = len(self._jumprelus)
@@ -102,12 +101,11 @@ class OnnxClassifier:
         self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
         self.batch_size = self._fixed_batch or batch_size
         if None not in self.input_shape:
-            self.batch_size = self.batch_size or _fitting_batch(whole, self._input, ())
+            self.batch_size = self.batch_size or fitting_batch(whole, self._input, ())
         self._model, self._output, self._dtype = whole, output_name, numpy_dtype(ends.elem_type)
         self._providers, self._threads = tuple(providers), threads
-        self._folder = None if self._path is None else self._path.resolve().parent
         self._settings: dict[str, Array] = {}
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[Loss | None, Session] = {}  # by loss; None for the logits alone
 
     def with_surrogate(self, surrogate: str) -> OnnxClassifier:
         """The same classifier with another derivative at its JumpReLU sites. Raises OptionError for an unknown one."""
@@ -115,7 +113,7 @@ class OnnxClassifier:
         other = copy.copy(self)
         other.surrogate = surrogate
         other._sessions = {  # noqa: SLF001 - of its own class
-            name: session for name, session in self._sessions.items() if name == LOGITS
+            loss: session for loss, session in self._sessions.items() if loss is None
         }
         return other
 
@@ -143,7 +141,7 @@ class OnnxClassifier:
 
     def logits(self, x: Floats) -> Floats:
         """Logits of shape (N, classes) for inputs of shape (N, ...)."""
-        return self._run(LOGITS, [self._checked(x)])[0]
+        return self._run(None, [self._checked(x)])[0]
 
     def predict(self, x: Floats) -> Labels:
         """The class with the largest logit, of shape (N,)."""
@@ -151,22 +149,23 @@ class OnnxClassifier:
         return classes
 
     def loss_and_grad(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats]:
         """Loss of each example, of shape (N,), and its gradient with respect to `x`; see `evaluate`."""
         _, values, gradient = self.evaluate(x, labels, loss, targets)
         return values, gradient
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         """Logits, losses and gradients, in one run.
 
         Args:
             x: Inputs of shape (N, ...).
             labels: Their classes, of shape (N,).
-            loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`.
-            targets: Other classes, of shape (N,), for `dlr-targeted` and `difference`.
+            loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`; or a function that appends the nodes
+                of another loss, see `gradient.core.losses`. Its session is kept: pass the same function each time.
+            targets: Other classes, of shape (N,), for `dlr-targeted`, `difference` and other targeted losses.
 
         Returns:
             Logits (N, classes), losses (N,), and the gradient of each example's loss with respect to `x`.
@@ -174,14 +173,16 @@ class OnnxClassifier:
         Raises:
             DataError: shapes do not fit, or a class is out of range.
             GradientError: a node of the model has no derivative.
+            OptionError: there is no such loss, or it needs targets.
         """
         x = self._checked(x)
         feeds: list[Array] = [x, self._classes(labels, len(x), "labels")]
-        if loss in LOSSES and LOSSES[loss].targeted:
+        chosen = loss_of(loss)
+        if chosen.targeted:
             if targets is None:
-                raise OptionError(f"loss {loss} needs targets")
+                raise OptionError(f"loss {loss_name(loss)} needs targets")
             feeds.append(self._classes(targets, len(x), "targets"))
-        logits, values, gradient = self._run(loss, feeds)
+        logits, values, gradient = self._run(chosen, feeds)
         return logits, values, gradient
 
     def jacobian(self, x: Floats, classes: Labels | None = None) -> tuple[Floats, Floats]:
@@ -212,37 +213,36 @@ class OnnxClassifier:
         all_logits, all_gradients = (np.concatenate(values) for values in zip(*parts, strict=True))
         return all_logits, all_gradients
 
-    def _run(self, name: str, feeds: Sequence[Array]) -> list[Floats]:
-        """All outputs of a session for inputs that go by example, batch by batch."""
-        session, size = self._session(name), self._batch(feeds[0])
-        batches = [
-            session.run([feed[start : start + size] for feed in feeds], self._settings, self._fixed_batch)
-            for start in range(0, len(feeds[0]), size)
-        ]
-        if len(batches) == 1:  # nothing to copy
-            return [part.astype(np.float32, copy=False) for part in batches[0]]
-        return [np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*batches, strict=True)]
+    def _run(self, loss: Loss | None, feeds: Sequence[Array]) -> list[Floats]:
+        """All outputs of the session for a loss, or for the logits alone, for inputs with one row per example."""
+        return self._session(loss).run(feeds, self._settings, self._batch(feeds[0]))
 
     def _batch(self, x: Array) -> int:
-        """How many examples to run at once; where the file leaves sizes open, the first inputs tell them."""
+        """How many examples to run at once; the first inputs decide where the file leaves sizes open."""
         if self.batch_size is None:
-            self.batch_size = _fitting_batch(self._model, self._input, x.shape[1:])
+            self.batch_size = fitting_batch(self._model, self._input, x.shape[1:])
         return self.batch_size
 
-    def _session(self, name: str) -> _Session:
-        """The session for the logits, or for a loss; built when it is first needed."""
-        if name not in self._sessions:
+    def _session(self, loss: Loss | None) -> Session:
+        """The session for a loss, or for the logits alone; built when it is first needed."""
+        if loss not in self._sessions:
             with naming(self._path, GradientError, RunError):
-                self._sessions[name] = _Session(self._built(name), self._folder, self._providers, self._threads)
-        return self._sessions[name]
+                self._sessions[loss] = Session(
+                    self._built(loss),
+                    None if self._path is None else self._path.resolve().parent,
+                    providers=self._providers,
+                    threads=self._threads,
+                    fixed_batch=self._fixed_batch,
+                )
+        return self._sessions[loss]
 
-    def _built(self, name: str) -> ModelProto:
-        if name == LOGITS:
+    def _built(self, loss: Loss | None) -> ModelProto:
+        if loss is None:
             return build_logits_model(self._model, input_name=self._input, output_name=self._output)
-        return build_gradient_model(self._model, name, self.surrogate, input_name=self._input, output_name=self._output)
+        return build_gradient_model(self._model, loss, self.surrogate, input_name=self._input, output_name=self._output)
 
     def _checked(self, x: Floats) -> Array:
-        """Inputs in the model's element type. Raises DataError where their shape does not fit."""
+        """Inputs in data space, in the model's element type. Raises DataError where they do not fit."""
         x = np.asarray(x)
         if x.dtype.kind not in "fiub":
             raise DataError(f"x holds {x.dtype}; numbers are needed")
@@ -253,6 +253,13 @@ class OnnxClassifier:
         if not fits or not len(x):
             sizes = ", ".join("?" if size is None else str(size) for size in expected)
             raise DataError(f"x has shape {list(x.shape)}; the model takes (N, {sizes}), with at least one example")
+        if x.dtype == np.uint8:
+            x = pixels_as_floats(x, self.bounds)
+        elif x.dtype.kind in "iu" and (x.min() < self.bounds[0] or x.max() > self.bounds[1]):
+            raise DataError(
+                f"x holds {x.dtype} from {x.min()} to {x.max()}, outside the bounds {self.bounds[0]:g} to "
+                f"{self.bounds[1]:g}; give floats in data space (only uint8 is divided by 255), or the right bounds"
+            )
         return x.astype(self._dtype, copy=False)
 
     def _classes(self, classes: Labels, count: int, name: str) -> Labels:
@@ -266,24 +273,6 @@ class OnnxClassifier:
                 f"the model has classes 0 to {self.n_classes - 1}"
             )
         return classes.astype(np.int64)
-
-
-class _Session:
-    """A model whose first inputs go by example."""
-
-    def __init__(self, model: ModelProto, folder: Path | None, providers: Sequence[str], threads: int | None) -> None:
-        self._names = [value.name for value in required_inputs(model)]
-        self._open = {value.name for value in model.graph.input} - set(self._names)
-        self._runner = OrtRunner(model, folder, optimize=True, providers=providers, threads=threads)
-
-    def run(self, feeds: Sequence[Array], settings: Mapping[str, Array], fixed_batch: int | None) -> list[Array]:
-        """All outputs; a batch that is smaller than the model's fixed one is filled up with its last example."""
-        count = len(feeds[0])
-        if fixed_batch is not None and count < fixed_batch:
-            feeds = [np.concatenate([feed, np.repeat(feed[-1:], fixed_batch - count, axis=0)]) for feed in feeds]
-        given = {name: value for name, value in settings.items() if name in self._open}
-        outputs = self._runner.run(None, {**dict(zip(self._names, feeds, strict=True)), **given})
-        return [output[:count] for output in outputs]
 
 
 def _check(
@@ -309,23 +298,3 @@ def _check(
 def _check_surrogate(surrogate: str) -> None:
     if surrogate not in SURROGATES:
         raise OptionError(f"surrogate '{surrogate}' is unknown; choose {', '.join(SURROGATES)}")
-
-
-def _fitting_batch(model: ModelProto, input_name: str, sizes: tuple[int, ...]) -> int:
-    """How many examples' activations, forwards and backwards, fit in memory; weights do not count.
-
-    `sizes` are those of one example, where the file leaves some open.
-    """
-    if sizes:
-        model = copy.deepcopy(model)
-        source = next(value for value in model.graph.input if value.name == input_name)
-        for dim, size in zip(list(source.type.tensor_type.shape.dim)[1:], sizes, strict=True):
-            dim.dim_value = size
-    made = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
-    numbers = sum(
-        (8 if known.elem_type == TensorProto.DOUBLE else 4)
-        * math.prod(size if isinstance(size, int) else 1 for size in known.shape[1:])
-        for name, known in infer_types(model)["main"].items()
-        if name in made and known.shape
-    )
-    return max(1, min(LARGEST_BATCH, MEMORY // max(1, FORWARD_AND_BACKWARD * numbers)))

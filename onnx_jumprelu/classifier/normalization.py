@@ -7,13 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 
 UINT8_MAX = 255
+
+
+def pixels_as_floats(x: Array, bounds: tuple[float, float]) -> Array:
+    """uint8 values divided by 255, as in a data file; all other numbers as they are, in data space.
+
+    Raises:
+        DataError: `x` is uint8 and the bounds are on another scale, such as 0 to 255.
+    """
+    if x.dtype != np.uint8:
+        return x
+    if not uint8_fits(bounds):
+        raise DataError(
+            f"x is uint8, which is divided by 255 and then lies between 0 and 1, not {bounds[0]:g} and {bounds[1]:g}; "
+            "give bounds, mean, std and eps on that scale, or x as float32"
+        )
+    floats: Floats = x.astype(np.float32) / np.float32(UINT8_MAX)
+    return floats
 
 
 def uint8_fits(bounds: tuple[float, float]) -> bool:
@@ -32,11 +49,11 @@ def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | N
     Raises:
         DataError: the number of values is neither 1 nor C, or a deviation is not above 0.
     """
-    shift, scale = statistics(mean, std, x.shape[1] if x.ndim > 1 else None, x.ndim)
+    shift, scale = mean_and_std(mean, std, x.shape[1] if x.ndim > 1 else None, x.ndim)
     return ((x - shift) / scale).astype(np.float32)
 
 
-def statistics(
+def mean_and_std(
     mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None, rank: int
 ) -> tuple[Floats, Floats]:
     """Means and standard deviations in a shape that broadcasts against inputs (N, C, ...) of this rank.
@@ -70,7 +87,7 @@ def in_data_space(model: ModelProto, input_name: str, shift: Floats, scale: Floa
     for name, value in ((shift_name, shift), (scale_name, scale)):
         tensor = numpy_helper.from_array(value.astype(dtype), name)
         graph.initializer.append(tensor)
-        if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
+        if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:  # until then, each initializer was an input
             graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
     graph.node.insert(0, helper.make_node("Sub", [data, shift_name], [centered], name=names("normalization/Sub")))
     graph.node.insert(1, helper.make_node("Div", [centered, scale_name], [input_name], name=names("normalization/Div")))

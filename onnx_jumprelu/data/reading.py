@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.classifier.normalization import UINT8_MAX, uint8_fits
+from onnx_jumprelu.classifier.normalization import pixels_as_floats, uint8_fits
 from onnx_jumprelu.errors import DataError
 
 DataLike: TypeAlias = "Data | str | Path | tuple[npt.ArrayLike, npt.ArrayLike]"
@@ -145,8 +145,7 @@ def _classes(labels: npt.ArrayLike, count: int, name: str) -> Labels:
 
 def _floats(x: Array) -> Floats:
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite
-        floats: Floats = x.astype(np.float32, copy=False)
-        return floats / np.float32(UINT8_MAX) if x.dtype == np.uint8 else floats
+        return pixels_as_floats(x, (0.0, 1.0)).astype(np.float32, copy=False)
 
 
 def check_scale(data: Data, bounds: tuple[float, float]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onnx_jumprelu.attacks.base import Attack
-from onnx_jumprelu.classifier.normalization import normalized, statistics
+from onnx_jumprelu.classifier.normalization import mean_and_std, normalized
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data, check_scale
 from onnx_jumprelu.errors import DataError, OptionError, naming
@@ -58,7 +58,7 @@ def attack_as_authors(
     labels = data.required_labels()
     with naming(data.name, DataError):
         x = normalized(data.x, target.mean, target.std)
-        shift, scale = statistics(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
+        shift, scale = mean_and_std(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
         classifier = target.classifier(bounds=(float(x.min()), float(x.max())), in_data_space=False)
         result = attack(classifier, x, labels, rng=np.random.default_rng(seed), on_progress=on_progress)
     x_adv = (result.x_adv * scale + shift).astype(np.float32)

@@ -9,8 +9,8 @@ from typing import Any, Union
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.attacks import APGDDLR, ATTACKS, Attack, TargetedAPGD, attack_named
-from onnx_jumprelu.attacks.steps import FEWEST_CLASSES
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.gradient.core.losses import LOSSES
 from onnx_jumprelu.names import Kind, NormName
 from onnx_jumprelu.verdict.result import EXACT
 
@@ -138,9 +138,9 @@ def _plan(line: Entry, eps: float, norm: NormName) -> Plan:
 
 def _suited(line: Entry, n_classes: int | None) -> list[Entry]:
     """An attack of a set in the form that the number of classes allows: its ratio of logits needs some."""
-    if line.name != TargetedAPGD.name or n_classes is None or n_classes >= FEWEST_CLASSES[TargetedAPGD.loss]:
+    if line.name != TargetedAPGD.name or n_classes is None or n_classes >= LOSSES[TargetedAPGD.loss].n_classes:
         return [line]
-    if n_classes < FEWEST_CLASSES[APGDDLR.loss]:
+    if n_classes < LOSSES[APGDDLR.loss].n_classes:
         return []  # with two classes, cross-entropy and margin rise together
     settings = {name: value for name, value in line.settings.items() if name != "n_target_classes"}
     return [entry(APGDDLR.name, line.surrogate, **settings)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.gradient.core.losses import LossLike
 from onnx_jumprelu.names import NormName
 
 TINY = 1e-12
@@ -59,11 +60,11 @@ class NumPyClassifier(ABC):
         return self.forward(rows(x).astype(np.float64)).astype(np.float32)
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         flat = rows(x).astype(np.float64)
         logits = self.forward(flat)
-        value, cotangent = loss_and_cotangent(logits, labels, loss, targets)
+        value, cotangent = loss_and_cotangent(logits, labels, str(loss), targets)
         gradient = self.backward(flat, cotangent).reshape(x.shape)
         return logits.astype(np.float32), value.astype(np.float32), gradient.astype(np.float32)
 
@@ -183,10 +184,10 @@ class Watched:
         return self.model.logits(x)
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         self.seen.append(x.copy())
-        self.losses.append(loss)
+        self.losses.append(str(loss))
         self.targets.append(targets)
         return self.model.evaluate(x, labels, loss, targets)
 

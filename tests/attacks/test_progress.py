@@ -13,6 +13,7 @@ import pytest
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, base
 from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier, Probe
+from onnx_jumprelu.gradient.core.losses import LossLike
 from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
 from tests.attacks.classifiers import Linear, WithGradient, linear_problem
 from tests.attacks.test_attacks import built
@@ -69,7 +70,7 @@ class Logged:
         return self.model.logits(x)
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         self.log.ran()
         return self.model.evaluate(x, labels, loss, targets)

@@ -12,6 +12,7 @@ from onnx_jumprelu.attacks.norms import norm_named
 from onnx_jumprelu.attacks.square import Square, as_images
 from onnx_jumprelu.attacks.square_moves import MOVES, patch_shape, two_hills
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.gradient.core.losses import LossLike
 from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import Linear, TwoLayer, linear_problem
 
@@ -40,7 +41,7 @@ class Recorded:
         return self.model.logits(x)
 
     def evaluate(
-        self, x: Floats, labels: Labels, loss: str = "ce", targets: Labels | None = None
+        self, x: Floats, labels: Labels, loss: LossLike = "ce", targets: Labels | None = None
     ) -> tuple[Floats, Floats, Floats]:
         raise NotImplementedError
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 from onnx import ModelProto, TensorProto, helper
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
-from onnx_jumprelu.errors import GradientError, OptionError
+from onnx_jumprelu.errors import GradientError, OptionError, naming
 from onnx_jumprelu.gradient.core.backward import pull_back, reached_from
 from onnx_jumprelu.gradient.core.endpoints import Endpoints, find_endpoints
-from onnx_jumprelu.gradient.core.losses import LOSSES, Loss, Scores
+from onnx_jumprelu.gradient.core.losses import LOSSES, Loss, LossLike, Scores, loss_name, loss_of
 from onnx_jumprelu.gradient.core.registry import label
 from onnx_jumprelu.gradient.core.values import Emitter, Value
 from onnx_jumprelu.gradient.prepare.pipeline import prepared
@@ -28,7 +28,7 @@ HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 def build_gradient_model(
     model: ModelProto,
-    loss: str = "ce",
+    loss: LossLike = "ce",
     surrogate: str = "exact",
     *,
     input_name: str | None = None,
@@ -40,7 +40,8 @@ def build_gradient_model(
 
     Args:
         model: A classifier with one float32 (or float64) input of shape (N, ...) and logits of shape (N, classes).
-        loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`, see `LOSSES`.
+        loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`, see `LOSSES`; or a function that appends
+            the nodes of another loss, see `gradient.core.losses`.
         surrogate: The derivative at JumpReLU sites, `exact`, `relu` or `smooth`, see `SURROGATES`.
         input_name: Which input, where it has several.
         output_name: Which output, where it has several; the first one by default.
@@ -51,15 +52,20 @@ def build_gradient_model(
         of the input's shape. Losses of different examples do not mix. A name that the model has already gets a number.
 
     Raises:
-        GradientError: the model is no such classifier, or a node has no derivative.
-        OptionError: there is no such loss or surrogate.
+        GradientError: the model is not such a classifier, or a node has no derivative.
+        OptionError: there is no such loss or surrogate, or a function does not return values of shape (N,).
     """
-    chosen = _chosen(loss, surrogate)
+    chosen = loss_of(loss)
+    if surrogate not in SURROGATES:
+        raise OptionError(f"surrogate '{surrogate}' is unknown; choose {', '.join(SURROGATES)}")
     whole = prepared(model)
     ends = find_endpoints(whole, input_name, output_name)
     if ends.n_classes < chosen.n_classes:
-        raise GradientError(f"loss {loss} needs at least {chosen.n_classes} classes; the model has {ends.n_classes}")
-    forward = _with_loss(whole, ends, chosen)
+        raise GradientError(
+            f"loss {loss_name(loss)} needs at least {chosen.n_classes} classes; the model has {ends.n_classes}"
+        )
+    with naming(f"loss {loss_name(loss)}", OptionError):
+        forward = _with_loss(whole, ends, chosen)
     types = infer_types(whole)["main"]
     _refuse_halves(whole, ends, types)
     scope = next(iter(walk_scopes(whole)))
@@ -103,13 +109,6 @@ def _end_at(whole: ModelProto, logits: str, ends: Endpoints) -> None:
     whole.graph.output.append(helper.make_tensor_value_info(logits, ends.elem_type, [ends.batch, ends.n_classes]))
 
 
-def _chosen(loss: str, surrogate: str) -> Loss:
-    for name, table, what in ((loss, LOSSES, "loss"), (surrogate, SURROGATES, "surrogate")):
-        if name not in table:
-            raise OptionError(f"{what} '{name}' is unknown; choose {', '.join(table)}")
-    return LOSSES[loss]
-
-
 @dataclass(frozen=True)
 class _Forward:
     """The forward pass with its loss: where new nodes go, the loss, and the name kept for the gradient."""
@@ -131,15 +130,28 @@ def _with_loss(whole: ModelProto, ends: Endpoints, loss: Loss) -> _Forward:
     targets = Value(names("targets"), TensorProto.INT64, to) if loss.targeted else None
     logits = Value(_logits(whole, ends, names), ends.elem_type, to)
     value = loss.write(Scores(logits, ends.n_classes, labels, targets))
-    loss_name, gradient_name = names("loss"), names("gradient")
+    value_name, gradient_name = names("loss"), names("gradient")
     whole.graph.node.extend(to.builder.take())
-    _rename(whole, value.name, loss_name)
     for given in (labels, targets):
         if given is not None:
             whole.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.INT64, [ends.batch]))
+    if loss not in LOSSES.values():
+        _check_written(whole, value, ends)
+    _rename(whole, value.name, value_name)
     _end_at(whole, logits.name, ends)
-    whole.graph.output.append(helper.make_tensor_value_info(loss_name, ends.elem_type, [ends.batch]))
-    return _Forward(to, Value(loss_name, ends.elem_type, to), gradient_name)
+    whole.graph.output.append(helper.make_tensor_value_info(value_name, ends.elem_type, [ends.batch]))
+    return _Forward(to, Value(value_name, ends.elem_type, to), gradient_name)
+
+
+def _check_written(whole: ModelProto, value: object, ends: Endpoints) -> None:
+    """Check what a caller's own loss returned, as far as shape inference can tell."""
+    if not isinstance(value, Value):
+        raise OptionError(f"its function must return a Value, not {type(value).__name__}")
+    found = infer_types(whole)["main"].get(value.name, TensorType())
+    if found.shape is not None and len(found.shape) != 1:
+        raise OptionError(f"must have one value per example, shape (N,), not {len(found.shape)} dimensions")
+    if found.elem_type not in (None, ends.elem_type):
+        raise OptionError(f"must be {dtype_name(ends.elem_type)}, as the logits are, not {found.dtype}")
 
 
 def _refuse_halves(whole: ModelProto, ends: Endpoints, types: Mapping[str, TensorType]) -> None:

@@ -1,15 +1,25 @@
 """Losses as ONNX nodes on the logits, one value per example, larger where the model is more wrong.
 
-They are part of the forward pass: their derivatives come from the same rules as the model's.
+Losses are part of the forward pass: their derivatives come from the same rules as the model's. A loss is a function
+that appends nodes, and a caller may pass its own. For example, the mean of the other logits minus the label's:
+
+    def mean_gap(scores: Scores) -> Value:
+        label = scores.at(scores.labels)
+        others = scores.logits.sum([1], keepdims=False) - label
+        return others / (scores.n_classes - 1) - label
+
+    classifier.loss_and_grad(x, labels, mean_gap)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from onnx import TensorProto
 
+from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.gradient.core.values import Emitter, Value
 
 FAR_BELOW = -1e30  # no logit is
@@ -46,7 +56,7 @@ class Scores:
     def target(self) -> Value:
         """The logit of each example's target, of shape (N,)."""
         if self.targets is None:
-            raise ValueError("this loss needs targets")
+            raise OptionError("a loss that reads targets must be Loss(write, targeted=True)")
         return self.at(self.targets)
 
 
@@ -91,18 +101,50 @@ def _targeted_dlr(scores: Scores) -> Value:
 
 @dataclass(frozen=True)
 class Loss:
-    """How a loss is written, whether it needs targets, and how many classes it needs at least."""
+    """A loss, and what it needs.
+
+    Attributes:
+        write: Appends the nodes of the loss to those of the logits; returns its values, one per example, of shape (N,).
+            Values of different examples must not depend on each other.
+        targeted: Whether it needs targets.
+        n_classes: The fewest classes with which it is defined.
+        climbable: Whether attacks may maximize it on its own.
+    """
 
     write: Callable[[Scores], Value]
     targeted: bool = False
     n_classes: int = 2
+    climbable: bool = True
 
 
+LossLike: TypeAlias = "str | Loss | Callable[[Scores], Value]"
 LOSSES: dict[str, Loss] = {
     "ce": Loss(_cross_entropy),
     "dlr": Loss(_dlr, n_classes=3),
     "dlr-targeted": Loss(_targeted_dlr, targeted=True, n_classes=4),
     "margin": Loss(_margin),
     "difference": Loss(_difference, targeted=True),
-    "logit": Loss(_logit),
+    "logit": Loss(_logit, climbable=False),  # one row of the Jacobian
 }
+
+
+def loss_of(loss: LossLike) -> Loss:
+    """A loss by its name in `LOSSES`, or the caller's own: a `Loss`, or only its function.
+
+    Raises:
+        OptionError: there is no loss of this name.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if callable(loss):
+        return Loss(loss)
+    if loss not in LOSSES:
+        raise OptionError(f"loss '{loss}' is unknown; choose {', '.join(LOSSES)}, or pass a function")
+    return LOSSES[loss]
+
+
+def loss_name(loss: LossLike) -> str:
+    """What messages call a loss: its name, or that of its function."""
+    if isinstance(loss, str):
+        return loss
+    return str(getattr(loss.write if isinstance(loss, Loss) else loss, "__name__", "loss"))
