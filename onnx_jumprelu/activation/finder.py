@@ -96,7 +96,7 @@ def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None
     for site in sites:
         for name in site.inputs & values.keys():
             if not (values[name] >= 0).all():
-                raise OptionError(f"'{name}' is a jump, which must not be negative")
+                raise OptionError(f"'{name}' is a jump; it must be at least 0")
 
 
 class _Finder:

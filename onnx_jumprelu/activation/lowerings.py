@@ -176,9 +176,10 @@ def _opset_conflict(lowering: str, site: LoweringSite) -> str | None:
         return None
     opsets, trial = (site.opset, site.main_opset), GraphBuilder(lambda base: base)
     LOWERINGS[lowering].emit(site, trial)
+    nodes = trial.take()
     if lowering == "function":
-        _select("x", "jump", "zero", site, trial)
-    for node in trial.take():
+        nodes.extend(function_body(site, trial).node)
+    for node in nodes:
         if node.domain != DOMAIN:
             versions = {onnx.defs.get_schema(node.op_type, opset).since_version for opset in opsets if opset}
             if len(versions) > 1:

@@ -117,7 +117,7 @@ def _check_nothing_dangles(record: Provenance, scopes: dict[str, Scope], restore
             if index not in back and _is_ours(node.domain, node.op_type, record):
                 raise _changed(f"'{node.name or node.op_type}' calls {node.op_type} too")
     for name in sorted(used & gone):
-        raise _changed(f"another node uses '{name}'")
+        raise _changed(f"'{name}' is used elsewhere")
     for node in (node for nodes in restored.values() for node in nodes.values()):
         for name in set(node.input) - defined:
             raise _changed(f"'{name}', which '{node.output[0]}' was computed from, is gone")

@@ -87,7 +87,7 @@ def test_x_that_is_broadcast_against_a_jump_per_channel() -> None:
 def test_a_negative_jump_is_refused() -> None:
     model = parse(HEAD + "(float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
     classifier = OnnxClassifier(patch_model(model, 0.5, jump_input=True).model)
-    with pytest.raises(OptionError, match="must not be negative"):
+    with pytest.raises(OptionError, match="it must be at least 0"):
         classifier.with_inputs(jump=-0.7)
     with pytest.raises(OptionError, match="no such value"):
         classifier.with_inputs(jump="high")  # type: ignore[arg-type]

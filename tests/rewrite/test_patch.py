@@ -315,6 +315,18 @@ def test_a_function_may_be_named_like_another_ones_subgraph() -> None:
         assert y.tolist() == [3, 0, 0]
 
 
+def test_the_body_of_the_function_lowering_fits_the_main_opset_too() -> None:
+    """The call alone (Constant, JumpReLU) would fit; the Where in its body does not."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["" : 17, "my" : 1]> net (float[N] x) => (float[N] y) { y = my.F(x) }
+        <domain: "my", opset_import: ["" : 15]> F (u) => (v) { v = Relu(u) }"""
+    )
+    with pytest.raises(PatchError, match=r"Where differs between opset 15 here and 17 in the main graph"):
+        patch_model(model, 0.5, lowering="function")
+    patched = patch_model(model, 0.5, lowering="cast-mul").model
+    onnx.checker.check_model(patched, full_check=True)
+
+
 def test_a_functions_own_opset_is_respected() -> None:
     """Onnx wants each operator in a function to be the same at the function's opset and at the main graph's."""
     model = parse(

@@ -44,6 +44,10 @@ def _helper_reused(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("Neg", ["jumprelu/zero"], ["n"]))
 
 
+def _helper_put_out(model: ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("a/above", TensorProto.BOOL, ["N"]))
+
+
 def _bound_dropped(model: ModelProto) -> None:
     del model.graph.initializer[:]
 
@@ -53,7 +57,8 @@ def _bound_dropped(model: ModelProto) -> None:
     [
         (_site_removed, "no node puts out 'a'"),
         (_helper_removed, "no node puts out 'a/above'"),
-        (_helper_reused, "another node uses 'jumprelu/zero'"),
+        (_helper_reused, "'jumprelu/zero' is used elsewhere"),
+        (_helper_put_out, "'a/above' is used elsewhere"),
         (_bound_dropped, "'slope', which 'y' was computed from, is gone"),
     ],
 )

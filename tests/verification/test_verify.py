@@ -1,6 +1,6 @@
 """The proof holds for what `patch` makes, and every check fails on a planted fault."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import DataError, Recipe, VerifyReport, find_activations, patch_files, patch_model, verify
+from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.rewrite.record import PREFIX
+from onnx_jumprelu.runtime import Feeds, Runner
 from onnx_jumprelu.verification.checks import CHECKS
+from onnx_jumprelu.verification.pair import Pair
 from onnx_jumprelu.verification.sites import difference
 from tests.models import NESTED, RELU, f32, parse, single, with_external_weights
 
@@ -308,6 +311,45 @@ def test_external_weights(tmp_path: Path) -> None:
     model = onnx.load(path, load_external_data=False)
     onnx.save(patch_model(model, 0.5).model, patched)
     assert verify(path, patched).ok
+
+
+def _nan_dropped(model: ModelProto) -> None:
+    """The NaN-keeping form replaced by the one that turns NaN into 0."""
+    mask, where = nodes(model, "LessOrEqual")[0], nodes(model, "Where")[0]
+    mask.op_type = "Greater"
+    where.input[1], where.input[2] = where.input[2], where.input[1]
+
+
+def test_nan_in_float32_is_tried() -> None:
+    """Both forms agree on all other inputs."""
+    model = single("Relu")
+    patched = patch_model(model, 0.5, keep_nan=True).model
+    _nan_dropped(patched)
+    report = verify(model, patched)
+    assert "sites" in failed(report), report
+    assert any("0.0 instead of nan" in check.detail for check in report.checks if check.name == "sites")
+
+
+def test_optimized_sessions_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime whose optimizations alone break a site is noticed."""
+
+    class Off:
+        def __init__(self, runner: Runner) -> None:
+            self._runner = runner
+
+        def run(self, names: Sequence[str] | None, feeds: Feeds) -> list[Any]:
+            return [output + 1 for output in self._runner.run(names, feeds)]
+
+    plain = Pair.runner
+
+    def runner(self: Pair, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:
+        made = plain(self, model, of, optimize=optimize)
+        return Off(made) if optimize else made
+
+    model = parse(NET)
+    patched = patch_model(model, 0.5).model
+    monkeypatch.setattr(Pair, "runner", runner)
+    assert failed(verify(model, patched)) == ["sites"]
 
 
 class TestDifference:
