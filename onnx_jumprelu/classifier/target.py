@@ -33,6 +33,7 @@ class Target:
         output_name: Which output, where it has several.
         providers: onnxruntime's execution providers.
         threads: Threads within an operator.
+        batch_size: Examples per run; None for `OnnxClassifier`'s choice.
     """
 
     model: Path | str | ModelProto
@@ -44,6 +45,7 @@ class Target:
     output_name: str | None = None
     providers: Sequence[str] = CPU
     threads: int | None = None
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         """Raises OptionError where `model` is neither a path nor a model."""
@@ -101,6 +103,7 @@ class Target:
             output_name=self.output_name,
             providers=self.providers,
             threads=self.threads,
+            batch_size=self.batch_size,
         )
 
 

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Annotated, cast
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from onnx_jumprelu.cli import attack, demo, inspect, patch, revert, tune, validate, verify
+from onnx_jumprelu.cli.options import OUTPUT
 from onnx_jumprelu.errors import JumpReLUError, VerificationError
 from onnx_jumprelu.version import __version__
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     name=PROGRAM,
     help="Retrofit trained ONNX classifiers with JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,8 +49,18 @@ def _program(
     del version  # its callback has done the work
 
 
+class _Command(TyperCommand):
+    """A command whose `--help` is listed with the output options, not in a panel of its own above all others."""
+
+    def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel = OUTPUT
+        return option
+
+
 for command in (inspect, patch, revert, verify, attack, tune, validate, demo):
-    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+    app.command(name=command.__name__.rpartition(".")[2], cls=_Command)(command.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,84 +8,103 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import (
-    BoundsOption,
-    FirstOption,
-    InputNameOption,
-    JsonOption,
-    MeanOption,
-    OutputNameOption,
-    QuietOption,
+from onnx_jumprelu.cli.options import (
+    EFFORT,
+    NUMBER,
+    OUTPUT,
+    THREAT,
+    ExamplesOption,
+    NormOption,
     SeedOption,
-    StdOption,
-    ThreadsOption,
-    check_json,
-    in_color,
-    numbers,
-    show,
+    TargetOptions,
+    check_no_tensor,
+    command,
+    data_option,
+    eps_option,
 )
-from onnx_jumprelu.names import NormName, ProtocolName, SurrogateName
+from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
+from onnx_jumprelu.names import ProtocolName, SurrogateName
+
+ATTACKS = "fgsm, pgd, pgd-noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, deepfool, trust-region, autoattack"
+PAPER_ATTACKS = "ifgsm, deepfool-inf, deepfool-2, tr"
 
 
+def _names(incomplete: str) -> list[str]:
+    """Completions of `--attack`."""
+    return [name for name in f"{ATTACKS}, {PAPER_ATTACKS}".split(", ") if name.startswith(incomplete)]
+
+
+@command
 def run(
     model: Annotated[Path, typer.Argument(help="The classifier.", metavar="MODEL")],
-    data: Annotated[
-        Path, typer.Option(help="Labelled data: an `.npz` file with `x` (N, ...) and integer `y` (N,).", metavar="FILE")
-    ],
+    data: Annotated[Path, data_option("Labelled data: an `.npz` file with `x` (N, ...) and integer `y` (N,).")],
+    n_examples: ExamplesOption = None,
+    *,
+    target: TargetOptions,
     attack: Annotated[
         str,
         typer.Option(
-            help="`fgsm`, `pgd`, `pgd-noise`, `apgd-ce`, `apgd-dlr`, `apgd-t`, `fab`, `fab-t`, `square`, `deepfool`, "
-            "`trust-region` or `autoattack`; with `--protocol paper` `ifgsm`, `deepfool-inf`, `deepfool-2` or `tr`.",
+            help=f"One of {ATTACKS}; with `--protocol paper` one of {PAPER_ATTACKS}.",
             metavar="NAME",
+            autocompletion=_names,
+            rich_help_panel=THREAT,
         ),
     ] = "pgd",
     eps: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest perturbation, in data space. `fab`, `fab-t`, `deepfool` and `trust-region` work without."
-        ),
+        float | None, NUMBER, eps_option(" Not needed by `fab`, `fab-t`, `deepfool` and `trust-region`.")
     ] = None,
-    norm: Annotated[NormName | None, typer.Option(help="How perturbations are measured. [default: Linf]")] = None,
+    norm: NormOption = None,
     surrogate: Annotated[
         SurrogateName,
-        typer.Option(help="Derivative at JumpReLU sites: the true one, that of the ReLU it was, or a smooth step's."),
+        typer.Option(
+            help="Derivative at JumpReLU sites: the true one, that of the original ReLU, or that of a smooth step.",
+            rich_help_panel=THREAT,
+        ),
     ] = "exact",
-    steps: Annotated[int | None, typer.Option(help="Steps per restart. [default: the attack's own]", min=1)] = None,
-    restarts: Annotated[int | None, typer.Option(help="Restarts. [default: the attack's own]", min=1)] = None,
-    queries: Annotated[
-        int | None, typer.Option(help="Queries per example, for `square` and `autoattack`.", min=1)
-    ] = None,
     protocol: Annotated[
         ProtocolName,
-        typer.Option(help="`paper`: as JumpReLU's authors attacked: no budget, steps in normalized space."),
+        typer.Option(
+            help="`paper` attacks as JumpReLU's authors did: no budget, steps in normalized space.",
+            rich_help_panel=THREAT,
+        ),
     ] = "standard",
-    n_examples: FirstOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    bounds: BoundsOption = (0.0, 1.0),
-    input_name: InputNameOption = None,
-    output_name: OutputNameOption = None,
-    providers: Annotated[
-        str | None, typer.Option(help="onnxruntime's execution providers, with commas. [default: the CPU]")
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps per restart. [default: depends on the attack]", min=1, metavar="N", rich_help_panel=EFFORT
+        ),
     ] = None,
-    threads: ThreadsOption = None,
+    restarts: Annotated[
+        int | None,
+        typer.Option(help="Restarts. [default: depends on the attack]", min=1, metavar="N", rich_help_panel=EFFORT),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            help="Queries per example, for `square` and `autoattack`.", min=1, metavar="N", rich_help_panel=EFFORT
+        ),
+    ] = None,
     seed: SeedOption = 0,
     output: Annotated[
-        Path | None, typer.Option("--output-file", "-o", help="Write the examples after the attack to an `.npz` file.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the attacked examples to this `.npz` file: `x`, `y`, `correct` (before), `success` (after).",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    old_output: Annotated[Path | None, typer.Option("--output-file", hidden=True)] = None,
+    result: ResultOptions,
 ) -> None:
-    """Attack a classifier with gradients through its ONNX graph; says what it still gets right."""
+    """Attack a classifier and count what it still gets right."""
     from onnx_jumprelu.attacks import attack_named, settings_of
-    from onnx_jumprelu.classifier.target import Target
-    from onnx_jumprelu.cli.bars import attack_progress
+    from onnx_jumprelu.cli.progress import progress
+    from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.reading import load_data
-    from onnx_jumprelu.files.atomic import check_output
     from onnx_jumprelu.paper.protocol import attack_as_authors, paper_attack_named
     from onnx_jumprelu.report import as_json, tables
-    from onnx_jumprelu.runtime import CPU
     from onnx_jumprelu.verdict.single_attack import attack_data
 
     for option, value, setting in (
@@ -94,35 +113,25 @@ def run(
         ("--queries", queries, "n_queries"),
     ):
         if value is not None and protocol == "standard" and setting not in settings_of(attack):
-            raise typer.BadParameter(f"attack {attack} takes no {option}")
+            raise typer.BadParameter(f"attack {attack} has no {option}")
     given = {"n_iter": steps, "n_restarts": restarts, "n_queries": queries}
     if protocol == "paper":
         settings, run_attack = paper_attack_named(attack, eps=eps, norm=norm, **given), attack_as_authors
     else:
         settings, run_attack = attack_named(attack, eps=eps, norm=norm or "Linf", **given), attack_data
-    check_json(json, model, data, *([output] if output else []))
-    if output is not None:
-        check_output(output, ".npz", (model, data))
-    target = Target(
-        model,
-        bounds=bounds,
-        mean=numbers(mean, "--mean"),
-        std=numbers(std, "--std"),
-        surrogate=surrogate,
-        input_name=input_name,
-        output_name=output_name,
-        providers=CPU if providers is None else [name.strip() for name in providers.split(",")],
-        threads=threads,
-    )
-    labelled = load_data(data).first(n_examples)
-    with attack_progress("attacking", 1, quiet=quiet) as bars:
+    examples = OutputFile("--output", output or old_output, ".npz")
+    check_no_tensor(output, model)
+    result.check([model, data], examples)
+    attacked, labelled = target.target(model, surrogate), load_data(data)
+    warn(doubts_about(attacked, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
+    with progress("attacking", 1, "attack", quiet=result.quiet) as shown:
         done = run_attack(
-            target,
-            labelled,
+            attacked,
+            labelled.first(n_examples),
             settings,
             seed=seed,
-            on_progress=partial(bars.attack, f"{attack} on {model.name}"),
+            on_progress=partial(shown.attack, f"{attack} on {model.name}"),
         )
-    if output is not None:
-        done.save(output)
-    show(tables.attack(done, color=in_color()), as_json.attack(done), json, quiet=quiet)
+    if examples.path is not None:
+        done.save(examples.path)
+    result.show(tables.attack(done, color=in_color()), as_json.attack(done))

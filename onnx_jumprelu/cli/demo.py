@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json as json_text
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import (
-    JsonOption,
-    QuietOption,
-    check_json,
-    in_color,
-    progress,
-    show,
-)
-from onnx_jumprelu.cli.validate import jumps_in
+from onnx_jumprelu.cli.options import OUTPUT, command
+from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color
 from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 if TYPE_CHECKING:
@@ -31,18 +24,22 @@ TUNE_OPTIONS = f"--eps {EPS:g} --max-drop {MAX_DROP:g} --trials {N_TRIALS}"
 VALIDATE_OPTIONS = f"--eps {EPS:g} --attacks quick --n-examples {N_EXAMPLES}"
 
 
+@command
 def run(
-    out_dir: Annotated[Path, typer.Option(help="Folder for the sample model and what is made of it.")] = Path(
-        "onnx-jumprelu-demo"
-    ),
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    out_dir: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the sample model and everything made from it.", metavar="DIR", rich_help_panel=OUTPUT
+        ),
+    ] = Path("onnx-jumprelu-demo"),
+    *,
+    result: ResultOptions,
 ) -> None:
     """Inspect, tune, patch, verify and validate a sample model: the whole story, in a minute or two."""
     from onnx_jumprelu.classifier.target import Target
-    from onnx_jumprelu.cli.bars import attack_progress
+    from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.reading import load_data
-    from onnx_jumprelu.files.atomic import check_output, copy_file, write_text
+    from onnx_jumprelu.files.atomic import copy_file
     from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
@@ -53,27 +50,26 @@ def run(
     from onnx_jumprelu.verdict.run import judge, n_attacks
     from onnx_jumprelu.verification.verify import verify
 
-    samples, color = sample_folder(), in_color()
-    page = out_dir / REPORT if _can_draw() else None
-    check_json(json, *(out_dir / name for name in (MODEL, DATA, TUNING, REPORT)), default_output(out_dir / MODEL))
-    make_folder(out_dir)
-    tuning_file = out_dir / TUNING
-    check_output(tuning_file, "JSON")
-    if page is not None:
-        check_output(page, "HTML")
-    for name in (MODEL, DATA):
-        copy_file(samples / name, out_dir / name)
+    samples = sample_folder()
     model, data_file = out_dir / MODEL, out_dir / DATA
     patched = default_output(model)
+    tuning_file = OutputFile("--out-dir", out_dir / TUNING, "JSON")
+    page = OutputFile("--out-dir", out_dir / REPORT if _can_draw() else None, "HTML")
+    result.check([], others=[model, data_file, patched, out_dir / TUNING, out_dir / REPORT])
+    make_folder(out_dir)
+    ResultOptions().check([], tuning_file, page)
+    for name in (MODEL, DATA):
+        copy_file(samples / name, out_dir / name)
 
     settings = {"eps": EPS, "max_drop": MAX_DROP, "n_trials": N_TRIALS}
-    with progress("tuning", TuneSettings(**settings).n_steps, quiet=quiet) as step:  # type: ignore[arg-type]
+    n_steps = TuneSettings(**settings).n_steps  # type: ignore[arg-type]
+    with progress("tuning", n_steps, "step", quiet=result.quiet) as shown:
         sites = find_in_file(model)
-        tuned = tune(model, data_file, on_done=step, **settings)  # type: ignore[arg-type]
-    write_text(tuning_file, json_text.dumps(tuning_json.tuning(tuned), indent=2) + "\n", "JSON")
-    jump = float(json_text.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
+        tuned = tune(model, data_file, on_done=shown.step, **settings)  # type: ignore[arg-type]
+    tuning_file.write(json.dumps(tuning_json.tuning(tuned), indent=2) + "\n")
+    jump = float(json.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     given, why = _jumps(tuned, jump, out_dir)
-    result = patch_file(model, patched, **given)  # type: ignore[arg-type]
+    done = patch_file(model, patched, **given)  # type: ignore[arg-type]
     data = load_data(data_file)
     proof, original = verify(model, patched, data.x[:MOST_EXAMPLES]), Target(model)
     experiment = Experiment(
@@ -81,24 +77,25 @@ def run(
         data.first(N_EXAMPLES),
         eps=EPS,
         attacks="quick",
-        n_shown=0 if page is None else N_SHOWN,
+        n_shown=0 if page.path is None else N_SHOWN,
     )
-    with attack_progress("validating", n_attacks(experiment), quiet=quiet) as bars:
-        verdict = judge(experiment, on_done=bars.step, on_progress=bars.running)
-    shown = "" if page is None else f" --html {page} --tuning {tuning_file}"
-    command = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{shown}"
-    if page is not None:
-        _write_page(page, patched, verdict, tuned, f"onnx-jumprelu {command}")
+    with progress("validating", n_attacks(experiment), "attack", quiet=result.quiet) as shown:
+        verdict = judge(experiment, on_done=shown.step, on_progress=shown.running)
+    more = "" if page.path is None else f" --html {page.path} --tuning {tuning_file.path}"
+    command_line = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{more}"
+    if page.path is not None:
+        _write_page(page, patched, verdict, tuned, f"onnx-jumprelu {command_line}")
 
+    color = in_color()
     option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
     steps = [
         ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, color=color)),
         (
             "2. Which jumps? Searched on the validation split, judged on examples that the search never attacked.",
-            f"tune {model} --data {data_file} {TUNE_OPTIONS} --json {tuning_file}",
+            f"tune {model} --data {data_file} {TUNE_OPTIONS} --json {tuning_file.path}",
             tuning_table.tuning(tuned, color=color),
         ),
-        (f"3. Rewrite them. {why}", f"patch {model} {option}", tables.patched_file(result, color=color)),
+        (f"3. Rewrite them. {why}", f"patch {model} {option}", tables.patched_file(done, color=color)),
         (
             "4. Is the rewrite right?",
             f"verify {model} {patched} --data {data_file}",
@@ -106,20 +103,20 @@ def run(
         ),
         (
             f"5. What is it worth? On the first {N_EXAMPLES} test images, which nothing has seen so far.",
-            command,
+            command_line,
             verdict_table.verdict(verdict, color=color),
         ),
     ]
-    told = "\n\n".join(f"{title}\n$ onnx-jumprelu {command}\n{text}" for title, command, text in steps)
-    lies = f"The report: {page}" if page else "With the extra 'report' there would be an HTML report too."
+    story = "\n\n".join(f"{title}\n$ onnx-jumprelu {line}\n{text}" for title, line, text in steps)
+    ending = f"The report: {page.path}" if page.path else "Install the extra 'report' to get an HTML report too."
     content = {
         "inspect": as_json.inspection(model, sites),
         "tune": tuning_json.tuning(tuned),
-        "patch": as_json.patched_file(result),
+        "patch": as_json.patched_file(done),
         "verify": as_json.verification(proof),
         "validate": as_json.verdict(verdict),
     }
-    show(f"{told}\n\n{lies}", content, json, quiet=quiet)
+    result.show(f"{story}\n\n{ending}", content)
     if not proof.ok:
         raise typer.Exit(1)
 
@@ -129,24 +126,22 @@ def _can_draw() -> bool:
     return all(importlib.util.find_spec(package) for package in ("jinja2", "matplotlib"))
 
 
-def _write_page(page: Path, patched: Path, verdict: Verdict, tuned: Tuning, command: str) -> None:
-    """The HTML report, with what tuning tried, as `command` would write it."""
-    from onnx_jumprelu.report.files import write_reports
+def _write_page(page: OutputFile, patched: Path, verdict: Verdict, tuned: Tuning, command_line: str) -> None:
+    """The HTML report, with what tuning tried, as `command_line` would write it."""
+    from onnx_jumprelu.report import html
+    from onnx_jumprelu.rewrite.batch import parameters_in_file
     from onnx_jumprelu.tuning.record import recorded
 
-    whole = replace(verdict, about={**verdict.about, "command": command})
-    jumps = jumps_in(patched)
-    write_reports(whole, html=page, examples=verdict.examples, tuning=recorded(tuned), jumps=jumps)
+    whole = replace(verdict, about={**verdict.about, "command": command_line})
+    page.write(html.render(whole, verdict.examples, recorded(tuned), parameters_in_file(patched)))
 
 
 def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:
     """What to patch with, and why."""
-    from onnx_jumprelu.files.atomic import write_text
-
     if not all(parameters.is_relu for parameters in tuned.parameters.values()):
-        write_text(out_dir / "recipe.json", tuned.recipe.to_json(), "JSON")
+        OutputFile("--out-dir", out_dir / "recipe.json", "JSON").write(tuned.recipe.to_json())
         return {"recipe": tuned.recipe}, "With the recipe that was found."
     return {"jump": jump}, (
-        f"Nothing gained anything, so the honest answer is to leave this model alone. To see what a verdict says of a "
-        f"patch all the same: jump {jump:g}, the largest that cost at most 1 point of validation accuracy."
+        "No jump gained anything, so the best choice is not to patch this model. To show what a verdict looks like, it "
+        f"is patched with jump {jump:g}, the largest that cost at most 1 point of validation accuracy."
     )

@@ -11,57 +11,107 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import (
+from onnx_jumprelu.cli.options import (
+    EFFORT,
+    NUMBER,
+    OUTPUT,
     ExternalDataOption,
+    ForceOption,
     InPlaceOption,
-    JsonOption,
-    QuietOption,
-    check_json,
-    in_color,
-    progress,
-    show,
+    command,
 )
+from onnx_jumprelu.cli.output import ResultOptions, in_color
 from onnx_jumprelu.names import LoweringName
 
 if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.batch import FileOptions
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
+ACTIVATION = "JumpReLU"
 
+
+@command
 def run(
     models: Annotated[
         list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL...")
     ],
     jump: Annotated[
-        float | None, typer.Option("--jump", help="One jump for all sites, in units of the pre-activations.")
+        float | None,
+        NUMBER,
+        typer.Option(
+            help="One jump for all sites, in the units of the pre-activations.",
+            metavar="NUMBER",
+            rich_help_panel=ACTIVATION,
+        ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A jump per site: a JSON file.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output of a single model. [default: MODEL.jumprelu.onnx]")
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON file with a jump per site, as `tune` writes it.", metavar="FILE", rich_help_panel=ACTIVATION
+        ),
     ] = None,
-    out_dir: Annotated[Path | None, typer.Option(help="Folder for the outputs, made where it is missing.")] = None,
-    in_place: InPlaceOption = False,
     include: Annotated[
-        list[str] | None, typer.Option(help="Patch only the sites of this name or glob; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Patch only sites whose name matches; repeatable.", metavar="NAME|GLOB", rich_help_panel=ACTIVATION
+        ),
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Leave the sites of this name or glob; repeatable.")] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Do not patch sites whose name matches; repeatable.", metavar="NAME|GLOB", rich_help_panel=ACTIVATION
+        ),
+    ] = None,
     lowering: Annotated[
-        LoweringName, typer.Option(help="JumpReLU as ONNX nodes; `auto`: `where`, below opset 9 `cast-mul`.")
+        LoweringName,
+        typer.Option(
+            help="How JumpReLU is written in ONNX nodes; `auto` is `where`, or `cast-mul` below opset 9.",
+            rich_help_panel=ACTIVATION,
+        ),
     ] = "auto",
     keep_nan: Annotated[
-        bool, typer.Option("--keep-nan", help="NaN stays NaN, as in Relu, instead of becoming 0.")
+        bool,
+        typer.Option(
+            "--keep-nan", help="NaN stays NaN, as in Relu; otherwise it becomes 0.", rich_help_panel=ACTIVATION
+        ),
     ] = False,
     jump_input: Annotated[
-        bool, typer.Option("--jump-input", help="Make the jump a graph input with a default value.")
+        bool,
+        typer.Option(
+            "--jump-input", help="Make the jump a graph input with a default value.", rich_help_panel=ACTIVATION
+        ),
     ] = False,
-    external_data: ExternalDataOption = "copy",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Prove the rewrite right before anything is written.")
+        bool,
+        typer.Option(
+            "--verify", help="Prove that the rewrite is right before anything is written.", rich_help_panel=EFFORT
+        ),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Models patched at the same time.", min=1)] = 1,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    jobs: Annotated[
+        int, typer.Option(help="How many models to patch in parallel.", min=1, metavar="N", rich_help_panel=EFFORT)
+    ] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write a single model to this file. [default: MODEL.jumprelu.onnx]",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="Write to this folder, created if it is missing.", metavar="DIR", rich_help_panel=OUTPUT),
+    ] = None,
+    in_place: InPlaceOption = False,
+    force: ForceOption = False,
+    external_data: ExternalDataOption = "copy",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything except writing.", rich_help_panel=OUTPUT)
+    ] = False,
+    *,
+    result: ResultOptions,
 ) -> None:
     """Rewrite each ReLU into JumpReLU."""
     from onnx_jumprelu.rewrite.batch import FileOptions
@@ -73,9 +123,9 @@ def run(
         raise typer.BadParameter("give either --jump NUMBER or --recipe FILE")
     targets = [name for name, given in (("-o", output), ("--out-dir", out_dir), ("--in-place", in_place)) if given]
     if len(targets) > 1:
-        raise typer.BadParameter(f"give one of {' and '.join(targets)}")
+        raise typer.BadParameter(f"give only one of {' and '.join(targets)}")
     if dry_run and verify:
-        raise typer.BadParameter("--verify proves what is written; leave out --dry-run")
+        raise typer.BadParameter("--verify tests the written file, and --dry-run writes none; leave out one of them")
     options: PatchKeywords = {
         "recipe": None if recipe is None else Recipe.read(recipe),
         "include": include or (),
@@ -90,16 +140,17 @@ def run(
         dry_run=dry_run,
         make_folder=out_dir is not None,
         check=prove if verify else None,
+        force=force,
     )
     paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
-    check_json(json, *paths, *outputs, *([recipe] if recipe else []))
+    result.check([*paths, recipe], others=outputs)
     if len(paths) == 1 and (output is not None or [Path(name) for name in models] == paths):
-        _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, json, quiet=quiet)
+        _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, result)
         return
     if output is not None:
         raise typer.BadParameter(f"-o names one output, but there are {len(paths)} models; use --out-dir")
-    _patch_many(paths, out_dir, jump, options, files, json, jobs, quiet=quiet)
+    _patch_many(paths, out_dir, jump, options, files, jobs, result)
 
 
 def _patch_one(
@@ -108,18 +159,17 @@ def _patch_one(
     jump: float | None,
     options: PatchKeywords,
     files: FileOptions,
-    json: str | None,
-    *,
-    quiet: bool,
+    result: ResultOptions,
 ) -> None:
+    from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.batch import patch_file
 
-    with progress("patching", 1, quiet=quiet):
-        result = patch_file(path, output, jump, files=files, **options)
+    with progress("patching", 1, "model", quiet=result.quiet):
+        patched = patch_file(path, output, jump, files=files, **options)
     verified = files.check is not None
-    text = tables.patched_file(result, color=in_color(), verified=verified)
-    show(text, as_json.patched_file(result, verified=verified), json, quiet=quiet)
+    text = tables.patched_file(patched, color=in_color(), verified=verified)
+    result.show(text, as_json.patched_file(patched, verified=verified))
 
 
 def _patch_many(
@@ -128,26 +178,28 @@ def _patch_many(
     jump: float | None,
     options: PatchKeywords,
     files: FileOptions,
-    json: str | None,
     jobs: int,
-    *,
-    quiet: bool,
+    result: ResultOptions,
 ) -> None:
+    from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.batch import patch_files
 
-    with progress("patching", len(paths), quiet=quiet) as step, _executor(min(jobs, len(paths))) as executor:
-        results = patch_files(paths, out_dir, jump, executor=executor, files=files, on_done=lambda _: step(), **options)
-    failed = [result for result in results if result.error is not None]
-    lines = [tables.patched_line(result) for result in results if result.error is None]
-    show(
-        "\n".join([*lines, tables.patched_summary(results)]),
-        [as_json.patched_file(result, verified=files.check is not None) for result in results],
-        json,
-        quiet=quiet,
+    with (
+        progress("patching", len(paths), "model", quiet=result.quiet) as shown,
+        _executor(min(jobs, len(paths))) as executor,
+    ):
+        done = patch_files(
+            paths, out_dir, jump, executor=executor, files=files, on_done=lambda _: shown.step(), **options
+        )
+    failed = [each for each in done if each.error is not None]
+    lines = [tables.patched_line(each) for each in done if each.error is None]
+    result.show(
+        "\n".join([*lines, tables.patched_summary(done)]),
+        [as_json.patched_file(each, verified=files.check is not None) for each in done],
     )
-    for result in failed:
-        typer.echo(f"onnx-jumprelu: {result.error}", err=True)
+    for each in failed:
+        typer.echo(f"onnx-jumprelu: {each.error}", err=True)
     if failed:
         raise typer.Exit(1)
 
@@ -161,8 +213,8 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Fresh processes: a fork of one that runs threads (a progress bar's) may hang. Ctrl-C is for this process alone:
-    # the others finish the file that they are at.
+    # Fresh processes: a fork of a process that runs threads (the progress bar's) may hang. Workers ignore Ctrl-C, which
+    # this process handles; they finish the file that they are writing.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as executor:
         yield executor
 

@@ -7,24 +7,37 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.common import ExternalDataOption, InPlaceOption, JsonOption, QuietOption, check_json, show
+from onnx_jumprelu.cli.options import OUTPUT, ExternalDataOption, ForceOption, InPlaceOption, command
+from onnx_jumprelu.cli.output import ResultOptions
 
 
+@command
 def run(
     model: Annotated[Path, typer.Argument(help="A patched model.", metavar="MODEL")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output. [default: MODEL.reverted.onnx]")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the original to this file. [default: MODEL.reverted.onnx]",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     in_place: InPlaceOption = False,
+    force: ForceOption = False,
     external_data: ExternalDataOption = "copy",
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    *,
+    result: ResultOptions,
 ) -> None:
-    """Give the original back, from what `patch` recorded in the file."""
+    """Restore the original model from what `patch` recorded in the file."""
     from onnx_jumprelu.report import as_json, tables
     from onnx_jumprelu.rewrite.batch import FileOptions, revert_file
     from onnx_jumprelu.rewrite.paths import default_reverted
 
-    check_json(json, model, output or default_reverted(model))
-    result = revert_file(model, output, files=FileOptions(in_place=in_place, external_data=external_data))
-    show(tables.reverted_file(result), as_json.reverted_file(result), json, quiet=quiet)
+    if in_place and output is not None:
+        raise typer.BadParameter("give one of -o and --in-place")
+    result.check([model], others=[output or default_reverted(model)])
+    files = FileOptions(in_place=in_place, external_data=external_data, force=force)
+    reverted = revert_file(model, output, files=files)
+    result.show(tables.reverted_file(reverted), as_json.reverted_file(reverted))

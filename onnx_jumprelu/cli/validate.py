@@ -1,213 +1,269 @@
-"""`onnx-jumprelu validate ORIGINAL PATCHED --data D.npz --eps E`."""
+"""`onnx-jumprelu validate MODEL [PATCHED] --data D.npz --eps E`."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnx_jumprelu.cli.common import (
-    BoundsOption,
-    FirstOption,
-    InputNameOption,
-    JsonOption,
-    MeanOption,
-    OutputNameOption,
-    QuietOption,
+from onnx_jumprelu.cli.options import (
+    EFFORT,
+    GATES,
+    NUMBER,
+    NUMBERS,
+    REPORTS,
+    THREAT,
+    ExamplesOption,
+    NormOption,
+    OptionGroup,
     SeedOption,
-    StdOption,
-    ThreadsOption,
-    check_json,
-    in_color,
-    numbers,
-    progress,
-    show,
+    TargetOptions,
+    command,
+    data_option,
+    eps_option,
 )
-from onnx_jumprelu.names import NormName
+from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.activation.parameters import Parameters
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.data.reading import Data
-    from onnx_jumprelu.files.atomic import TextKind
+    from onnx_jumprelu.tuning.record import SearchRecord
+    from onnx_jumprelu.verdict.gates import Policy
+    from onnx_jumprelu.verdict.result import Verdict
 
-INTERRUPTED = 130  # as a shell says of Ctrl-C
+INTERRUPTED = 130  # as a shell reports Ctrl-C
+PAPER = "paper"
+OUTCOMES = {"gain": "gain shown", "loss": "loss shown", "undecided": "no gain shown", "measured": "measured"}
 
 
+def _gate(help_text: str) -> Any:  # noqa: ANN401 - as typer.Option
+    return typer.Option(help=help_text, metavar="NUMBER", rich_help_panel=GATES)
+
+
+@dataclass(frozen=True)
+class GateOptions(OptionGroup):
+    """What must hold for exit code 0."""
+
+    min_clean: Annotated[float | None, NUMBER, _gate("Lowest clean accuracy, as a share: 0.97.")] = None
+    max_drop: Annotated[
+        float | None, NUMBER, _gate("How much clean accuracy the patch may cost: 0.01 is one point.")
+    ] = None
+    min_robust: Annotated[float | None, NUMBER, _gate("Lowest worst case, as a share.")] = None
+    min_gain: Annotated[float | None, NUMBER, _gate("Lowest gain, as a share; a gain above 0 must also be shown.")] = (
+        None
+    )
+    max_latency_ratio: Annotated[
+        float | None, NUMBER, _gate("Highest latency of the patched model, as a multiple of the original's.")
+    ] = None
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read gates from a TOML file with a table `[gates]`; command-line options override it.",
+            metavar="FILE",
+            rich_help_panel=GATES,
+        ),
+    ] = None
+
+    def gates(self) -> Policy:
+        """The gates of the file and of the options."""
+        from onnx_jumprelu.verdict.gates import Policy, read_policy
+
+        given = Policy(self.min_clean, self.max_drop, self.min_robust, self.min_gain, self.max_latency_ratio)
+        return given if self.policy is None else read_policy(self.policy).overridden(given)
+
+
+def _report(help_text: str, metavar: str) -> Any:  # noqa: ANN401 - as typer.Option
+    return typer.Option(help=help_text, metavar=metavar, rich_help_panel=REPORTS)
+
+
+@dataclass(frozen=True)
+class ReportOptions(OptionGroup):
+    """Where the verdict is reported."""
+
+    junit: Annotated[str | None, _report("Write the gates as JUnit XML, for CI systems; `-` prints it.", "FILE|-")] = (
+        None
+    )
+    markdown: Annotated[str | None, _report("Write a summary for a pull request; `-` prints it.", "FILE|-")] = None
+    html: Annotated[
+        Path | None, _report("Write the whole report as one HTML file (needs the extra `report`).", "FILE")
+    ] = None
+    tuning: Annotated[
+        Path | None,
+        _report(
+            "What `tune --json` wrote: the HTML report then also shows the trade-off, and accuracy against jump.",
+            "FILE",
+        ),
+    ] = None
+
+    @property
+    def files(self) -> tuple[OutputFile, OutputFile, OutputFile]:
+        """The reports."""
+        return (
+            OutputFile("--junit", self.junit, "XML"),
+            OutputFile("--markdown", self.markdown, "Markdown"),
+            OutputFile("--html", self.html, "HTML"),
+        )
+
+    def check(self, result: ResultOptions, inputs: Sequence[Path | None], state: OutputFile) -> None:
+        """Refuse reports that cannot be written; see `ResultOptions.check`."""
+        from onnx_jumprelu.report import extra
+
+        if self.tuning is not None and self.html is None:
+            raise typer.BadParameter("--tuning is shown only in the HTML report; give --html FILE too")
+        if self.html is not None:
+            extra.require()  # before the work, not after it
+        result.check([*inputs, self.tuning], state, *self.files)
+
+    def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> None:
+        """Write the reports and print the verdict."""
+        from onnx_jumprelu.report import as_json, html, junit, markdown, verdict_table
+        from onnx_jumprelu.rewrite.batch import parameters_in_file
+
+        junit_file, markdown_file, html_file = self.files
+        if self.junit is not None:
+            junit_file.write(junit.render(verdict))
+        if self.markdown is not None:
+            markdown_file.write(markdown.render(verdict))
+        if self.html is not None:
+            html_file.write(html.render(verdict, verdict.examples, tried, parameters_in_file(subject)))
+        result.show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), *self.files)
+
+
+def _attack_sets(incomplete: str) -> list[str]:
+    """Completions of `--attacks`."""
+    return [name for name in ("standard", "quick", "paper") if name.startswith(incomplete)]
+
+
+@command
 def run(
-    original: Annotated[Path, typer.Argument(help="The model before the patch.", metavar="ORIGINAL")],
-    patched: Annotated[Path, typer.Argument(help="The model after it.", metavar="PATCHED")],
+    model: Annotated[Path, typer.Argument(help="The model; of a pair the original.", metavar="MODEL")],
+    patched: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The patched model. Without it, MODEL alone is measured.", metavar="[PATCHED]", show_default=False
+        ),
+    ] = None,
+    *,
     data: Annotated[
-        Path,
-        typer.Option(help="Labelled data that tuning never saw: an `.npz` file with `x` and `y`.", metavar="FILE"),
+        Path, data_option("Labelled data that tuning never saw: an `.npz` file with `x` (N, ...) and integer `y` (N,).")
     ],
-    eps: Annotated[float, typer.Option(help="Largest perturbation, in data space.")],
-    norm: Annotated[NormName, typer.Option(help="How perturbations are measured.")] = "Linf",
+    n_examples: ExamplesOption = None,
+    target: TargetOptions,
+    eps: Annotated[float, NUMBER, eps_option()],
+    norm: NormOption = None,
+    eps_grid: Annotated[
+        tuple[float, ...] | None,
+        NUMBERS,
+        typer.Option(
+            help="Also measure robust accuracy at these eps, up to where MODEL has none left: 0.05,0.1,0.2 or "
+            "2/255,4/255.",
+            metavar="NUMBERS",
+            rich_help_panel=THREAT,
+        ),
+    ] = None,
     attacks: Annotated[
         str,
         typer.Option(
-            help="`standard`, `quick`, `paper` (the authors' table for jumps 0, 0.5, 1 and 1.5 in the original), or a "
-            "list such as `pgd,apgd-ce:relu,square`.",
+            help="`standard`, `quick`, or a list such as `pgd,apgd-ce:relu,square`. `paper` prints the authors' table "
+            "for jumps 0, 0.5, 1 and 1.5 in MODEL instead of a verdict.",
             metavar="SET|LIST",
+            autocompletion=_attack_sets,
+            rich_help_panel=EFFORT,
         ),
     ] = "standard",
-    n_examples: FirstOption = None,
-    eps_grid: Annotated[
-        str | None,
-        typer.Option(help="Robust accuracy at these eps too, up to where the original has none left: 0.05,0.1,0.2."),
-    ] = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    bounds: BoundsOption = (0.0, 1.0),
-    input_name: InputNameOption = None,
-    output_name: OutputNameOption = None,
-    threads: ThreadsOption = None,
     seed: SeedOption = 0,
-    min_clean: Annotated[
-        float | None, typer.Option(help="Gate: lowest clean accuracy of the patched model, as a share: 0.97.")
-    ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Gate: most clean accuracy that the patch may cost: 0.01.")
-    ] = None,
-    min_robust: Annotated[
-        float | None, typer.Option(help="Gate: lowest worst case of the patched model, as a share.")
-    ] = None,
-    min_gain: Annotated[
-        float | None, typer.Option(help="Gate: lowest gain, as a share; one above 0 must be shown too.")
-    ] = None,
-    max_latency_ratio: Annotated[
-        float | None, typer.Option(help="Gate: highest latency of the patched model over the original's.")
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="Gates from a TOML file with a table `[gates]`; options go before it.")
-    ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the gates as JUnit XML, for CI systems.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the whole report as one HTML file (needs the extra `report`).")
-    ] = None,
-    tuning: Annotated[
-        Path | None,
-        typer.Option(
-            help="What `tune --json` wrote: the HTML report then shows the trade-off and accuracy against jump too.",
-            metavar="FILE",
-        ),
-    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Where finished attacks are kept until the verdict is complete. [default: PATCHED.partial.json]"
+            help="Keep finished attacks in this file until the verdict is complete. [default: the last model's name "
+            "with `.partial.json`]",
+            metavar="FILE",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the attacks that an earlier run finished.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue with the attacks that an interrupted run finished.", rich_help_panel=EFFORT
+        ),
     ] = False,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    gate: GateOptions,
+    report: ReportOptions,
+    old_output: Annotated[str | None, typer.Option("--output", hidden=True)] = None,
+    result: ResultOptions,
 ) -> None:
-    """Attack both models in every way, and say what the patch costs, what it gives, and whether to trust that."""
-    from onnx_jumprelu.classifier.target import Target
-    from onnx_jumprelu.cli.bars import attack_progress
+    """Attack a model, or an original and a patched one, in every way: how robust is it, and did the patch help?"""
+    from onnx_jumprelu.cli.progress import progress
+    from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.reading import load_data
-    from onnx_jumprelu.files.atomic import check_output
-    from onnx_jumprelu.report import as_json, extra, verdict_table
-    from onnx_jumprelu.report.files import write_reports
     from onnx_jumprelu.tuning.record_file import read_record
     from onnx_jumprelu.verdict.checkpoint import Checkpoint
     from onnx_jumprelu.verdict.examples import N_SHOWN
-    from onnx_jumprelu.verdict.experiment import Experiment, pair
-    from onnx_jumprelu.verdict.gates import Policy, read_policy
+    from onnx_jumprelu.verdict.experiment import Experiment, one, pair
+    from onnx_jumprelu.verdict.gates import Policy
     from onnx_jumprelu.verdict.run import judge, n_attacks
 
-    given = Policy(min_clean, max_drop, min_robust, min_gain, max_latency_ratio)
-    gates = given if policy is None else read_policy(policy).overridden(given)
-    # A gate that is not looked at must not seem to have passed.
-    if attacks == "paper" and (gates != Policy() or any([junit, markdown, html, tuning, eps_grid, state, resume])):
-        raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, grid or --resume")
-    if tuning is not None and html is None:
-        raise typer.BadParameter("--tuning is shown in the HTML report alone: give --html FILE too")
-    kept = state or patched.with_suffix(".partial.json")
-    if html is not None:
-        extra.require()  # before the work, not after it
-    inputs = [original, patched, data, *(path for path in (policy, tuning) if path)]
-    kinds: tuple[tuple[Path | None, TextKind], ...] = (
-        (kept, "JSON"),
-        (junit, "XML"),
-        (markdown, "Markdown"),
-        (html, "HTML"),
-    )
-    targets = [(path, kind) for path, kind in kinds if path is not None]
-    check_json(json, *inputs, *(path for path, _ in targets))
-    for path, kind in targets:
-        check_output(path, kind, [*inputs, *(other for other, _ in targets if other is not path)])
-    tried = None if tuning is None else read_record(tuning, original)
-    settings = Target(
-        original,
-        bounds=bounds,
-        mean=numbers(mean, "--mean"),
-        std=numbers(std, "--std"),
-        input_name=input_name,
-        output_name=output_name,
-        threads=threads,
-    )
-    if attacks == "paper":
-        _as_in_the_paper(settings, load_data(data).first(n_examples), seed, json, quiet=quiet)
+    if old_output is not None:
+        raise typer.BadParameter("--output is now called --output-name: the output that holds the logits")
+    gates = gate.gates()
+    # A gate that is not checked must not seem to have passed.
+    if attacks == PAPER and (gates != Policy() or report != ReportOptions() or eps_grid or state or resume):
+        raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, --eps-grid or --resume")
+    if patched is None:
+        gates.check_one_model()
+    kept = OutputFile("--state", state or (patched or model).with_suffix(".partial.json"), "JSON")
+    report.check(result, [model, patched, data, gate.policy], kept)
+    tried = None if report.tuning is None else read_record(report.tuning, model)
+    before, labelled = target.target(model), load_data(data)
+    warn(doubts_about(before, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
+    used = labelled.first(n_examples)
+    if attacks == PAPER:
+        _as_in_the_paper(before, used, seed, result)
         return
     experiment = Experiment(
-        pair(settings, replace(settings, model=patched)),
-        load_data(data).first(n_examples),
+        one(before) if patched is None else pair(before, replace(before, model=patched)),
+        used,
         eps=eps,
-        norm=norm,
+        norm=norm or "Linf",
         attacks=attacks,
-        eps_grid=numbers(eps_grid, "--eps-grid") or (),
+        eps_grid=eps_grid or (),
         seed=seed,
-        n_shown=0 if html is None else N_SHOWN,
+        n_shown=0 if report.html is None else N_SHOWN,
     )
-    checkpoint = Checkpoint(kept, resume=resume)
-    with attack_progress("validating", n_attacks(experiment), quiet=quiet) as bars:
-        verdict = judge(experiment, checkpoint=checkpoint, on_done=bars.step, on_progress=bars.running)
-    command = shlex.join(["onnx-jumprelu", *sys.argv[1:]])
-    verdict = replace(verdict.with_gates(gates), about={**verdict.about, "command": command})
-    jumps = jumps_in(patched)
-    write_reports(
-        verdict, junit=junit, markdown=markdown, html=html, examples=verdict.examples, tuning=tried, jumps=jumps
-    )
-    show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), json, quiet=quiet)
+    checkpoint, total = Checkpoint(kept.path, resume=resume), n_attacks(experiment)
+    start = f"{total} attacks on {len(used.x)} examples"
+    with progress("validating", total, "attack", quiet=result.quiet, long=True, start=start) as shown:
+        verdict = judge(experiment, checkpoint=checkpoint, on_done=shown.step, on_progress=shown.running)
+    said = {**verdict.about, "command": shlex.join(["onnx-jumprelu", *sys.argv[1:]])}
+    verdict = replace(verdict.with_gates(gates), about=said)
+    report.show(result, verdict, tried, patched or model)
     if not verdict.complete:
         typer.echo(
-            f"interrupted: {len(checkpoint)} attacks are kept in {kept}; the same command with --resume goes on",
+            f"interrupted: {len(checkpoint)} attacks are kept in {kept.path}; continue with the same command and "
+            "--resume",
             err=True,
         )
         raise typer.Exit(INTERRUPTED)
     checkpoint.remove()
-    if not all(gate.ok for gate in verdict.gates):
-        failed = "; ".join(f"{gate.name}: {gate.detail}" for gate in verdict.gates if not gate.ok)
-        typer.echo(f"gates failed: {failed}", err=True)
+    failed = [f"{each.name}: {each.detail}" for each in verdict.gates if not each.ok]
+    if failed:
+        typer.echo(f"{OUTCOMES[verdict.outcome]}; gates failed: {'; '.join(failed)}", err=True)
         raise typer.Exit(1)
 
 
-def jumps_in(patched: Path) -> dict[str, Parameters] | None:
-    """The parameters of each site that has some or could have; None for a model without any."""
-    from onnx_jumprelu.activation.parameters import Parameters
-    from onnx_jumprelu.rewrite.batch import find_in_file
-
-    sites = find_in_file(patched)
-    if all(site.parameters is None for site in sites):
-        return None
-    relu = Parameters()
-    return {site.name: site.parameters or relu for site in sites if site.parameters is not None or site.patchable}
-
-
-def _as_in_the_paper(original: Target, data: Data, seed: int, json: str | None, *, quiet: bool) -> None:
+def _as_in_the_paper(original: Target, data: Data, seed: int, result: ResultOptions) -> None:
+    from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
     from onnx_jumprelu.paper.table import JUMPS, paper_table
     from onnx_jumprelu.report import paper
 
-    with progress("repeating the paper", len(JUMPS) * len(PAPER_ATTACKS), quiet=quiet) as step:
-        rows = paper_table(original, data, seed=seed, on_done=step)
+    total = len(JUMPS) * len(PAPER_ATTACKS)
+    with progress("repeating the paper", total, "step", quiet=result.quiet, long=True) as shown:
+        rows = paper_table(original, data, seed=seed, on_done=shown.step)
     what = f"{original.name}, the first {len(data.x)} examples of {data.name}"
-    show(paper.text(rows, what, color=in_color()), paper.content(rows), json, quiet=quiet)
+    result.show(paper.text(rows, what, color=in_color()), paper.content(rows))

@@ -142,12 +142,12 @@ def _mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False) -> None:
+def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False, force: bool = False) -> None:
     """Refuse, before any work, a target that must not or cannot be written.
 
     Raises:
         ModelFileError: the target is the input (unless `in_place`), one of its weights files, a directory or a device,
-            or its folder does not exist.
+            a file that is neither empty nor an ONNX model (unless `force`), or its folder does not exist.
     """
     with os_errors(target):
         if target.is_dir():
@@ -163,6 +163,22 @@ def check_model_output(target: Path, source: ModelFile, *, in_place: bool = Fals
         for location in source.external_data:
             if same(target, source.path.parent / location) or same(target, target.parent / location):
                 raise ModelFileError(f"{target}: is the name of the weights of {source.path}; give another output")
+        if not (force or _may_be_replaced(target)):
+            raise ModelFileError(
+                f"{target}: already exists and is not an ONNX model; give another output, or --force to replace it"
+            )
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """Whether writing a model there loses nothing but an older model."""
+    if not target.exists() or not target.stat().st_size:
+        return True
+    content, model = _mapped(target), ModelProto()
+    try:
+        model.ParseFromString(_light(content)[0])
+    except DecodeError:
+        return False
+    return model.HasField("graph") and bool(model.ir_version)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
 from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
@@ -69,6 +70,7 @@ class FileOptions:
         external_data: How external weights get to an output in another folder: `copy` or `link` (a hard link).
         dry_run: Do everything but write.
         make_folder: Make the output's folder where it is missing.
+        force: Replace an existing file even if it is not an ONNX model.
         check: Called with the input and the finished file before that takes its place; an exception stops it.
     """
 
@@ -77,6 +79,7 @@ class FileOptions:
     dry_run: bool = False
     make_folder: bool = False
     check: FileCheck | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Raises OptionError for a way to carry external weights along that there is not."""
@@ -100,6 +103,15 @@ def find_in_file(path: Path) -> list[ActivationSite]:
     file = _load(path)
     with _naming(path):
         return find_activations(file.model)
+
+
+def parameters_in_file(path: Path) -> dict[str, Parameters] | None:
+    """The parameters of each site that has some or could have some; None for a model without any."""
+    sites = find_in_file(path)
+    if all(site.parameters is None for site in sites):
+        return None
+    relu = Parameters()
+    return {site.name: site.parameters or relu for site in sites if site.parameters is not None or site.patchable}
 
 
 def patch_file(
@@ -142,7 +154,7 @@ def _patch(job: _Job) -> PatchedFile:
     if not job.files.dry_run:
         if job.files.make_folder:
             make_folder(job.target.parent)
-        check_model_output(job.target, original, in_place=job.files.in_place)
+        check_model_output(job.target, original, in_place=job.files.in_place, force=job.files.force)
         # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
         with staged(
             original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
@@ -282,7 +294,7 @@ def revert_file(
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_reverted(source))
     patched = _load(source)
-    check_model_output(target, patched, in_place=files.in_place)
+    check_model_output(target, patched, in_place=files.in_place, force=files.force)
     with _naming(source):
         recorded = read_provenance(patched.model).input_sha256
         revert_in_place(patched.model)

@@ -187,7 +187,7 @@ class TestMistakes:
             (["--eps", "-1"], "eps must be a number above 0"),
             (["--eps", "nan"], "eps must be a number above 0"),
             (["--eps", "0.1", "--attack", "magic"], "attack 'magic' is unknown; choose fgsm, pgd"),
-            (["--eps", "0.1", "--attack", "fgsm", "--steps", "3"], "attack fgsm takes no --steps"),
+            (["--eps", "0.1", "--attack", "fgsm", "--steps", "3"], "attack fgsm has no --steps"),
             (["--eps", "0.1", "--norm", "L7"], "Invalid value for '--norm'"),
             (["--eps", "0.1", "--surrogate", "x"], "Invalid value for '--surrogate'"),
             (["--eps", "0.1", "--bounds", "0", "0.5"], "x lies outside the bounds 0 to 0.5"),
@@ -195,14 +195,14 @@ class TestMistakes:
             (["--eps", "0.1", "--mean", "a"], "give numbers with commas"),
             (["--eps", "0.1", "--std", "0"], "std: every value must be above 0"),
             (["--eps", "0.1", "--mean", "1,2"], "mean: give 1 value or 1"),
-            (["--eps", "0.1", "--input", "nope"], "model.onnx: the model has no input 'nope'; it has input"),
-            (["--eps", "0.1", "--output", "nope"], "model.onnx: the model has no output 'nope'; it has logits"),
+            (["--eps", "0.1", "--input-name", "nope"], "model.onnx: the model has no input 'nope'; it has input"),
+            (["--eps", "0.1", "--output-name", "nope"], "model.onnx: the model has no output 'nope'; it has logits"),
             (["--eps", "0.1", "--providers", "Nope"], "onnxruntime has no provider 'Nope' here"),
             (["--eps", "0.1", "-o", "model.onnx"], "model.onnx: is an input or an output of this command"),
             (["--eps", "0.1", "-o", "no/adv.npz"], "cannot be written"),
             (["--eps", "0.1", "-o", "other.onnx"], "other.onnx: already exists and is not a .npz file"),
             (["--eps", "0.1", "-o", "pipe"], "pipe: is not a regular file"),
-            (["--eps", "0.1", "--queries", "5"], "attack pgd takes no --queries"),
+            (["--eps", "0.1", "--queries", "5"], "attack pgd has no --queries"),
             (["--eps", "8", "--bounds", "0", "255"], "uint8 pixels are divided by 255"),
             (["--eps", "0.1", "--json", "data.npz"], "data.npz: is an input or an output of this command"),
             (["--protocol", "paper"], "the paper's protocol has no attack 'pgd'; choose ifgsm"),
@@ -292,5 +292,5 @@ def test_a_model_with_several_outputs(tmp_path: Path, capsys: Captured) -> None:
     options = ["attack", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "data.npz"), "--eps", "0.2"]
     assert main(options) == 2
     assert "output 'total' has shape" in capsys.readouterr().err
-    assert main([*options, "--output", "scores", "--json", "-"]) == 0
+    assert main([*options, "--output-name", "scores", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["robust_accuracy"] == 0

@@ -300,7 +300,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "many to one": (["patch", "relu.onnx", "nested.onnx", "--jump", "1", "-o", "x.onnx"], "-o names one output"),
     "two targets": (
         ["patch", "relu.onnx", "--jump", "1", "-o", "x.onnx", "--in-place"],
-        "give one of -o and --in-place",
+        "give only one of -o and --in-place",
     ),
     "no match": (["patch", "*.none", "--jump", "1"], "*.none: no model here"),
     "bad lowering": (["patch", "relu.onnx", "--jump", "1", "--lowering", "fancy"], "--lowering"),
@@ -315,7 +315,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json nowhere": (["inspect", "relu.onnx", "--json", "none/x.json"], "none/x.json: cannot be written"),
     "verify what": (["verify", "relu.onnx", "none.onnx"], "none.onnx: cannot be read"),
     "data missing": (["verify", "relu.onnx", "relu.onnx", "--data", "none.npz"], "none.npz: cannot be read"),
-    "mean without data": (["verify", "relu.onnx", "relu.onnx", "--mean", "1"], "--mean and --std go with --data"),
+    "mean without data": (
+        ["verify", "relu.onnx", "relu.onnx", "--mean", "1"],
+        "--mean and --std need inputs",
+    ),
     "missing weights": (["patch", "in/model.onnx", "--jump", "1"], "its external data file is missing"),
     "huge jump": (["patch", "half.onnx", "--jump", "1e6"], "jump 1000000.0 is out of range for float16"),
     "json over the recipe": (
@@ -325,7 +328,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json over weights": (["inspect", "relu.onnx", "--json", "bad.onnx"], "is not a JSON file"),
     "mean of named inputs": (
         ["verify", "two.onnx", "two.onnx", "--data", "two.npz", "--mean", "1"],
-        "go with an array 'x'",
+        "--mean and --std apply to an array 'x'",
     ),
     "out dir of a bad model": (["patch", "bad.onnx", "--jump", "1", "--out-dir", "new"], "is not an ONNX model"),
     "demo with a result nowhere": (["demo", "--out-dir", "new", "--json", "none/x.json"], "cannot be written"),

@@ -1,7 +1,9 @@
 """Patching files: where the output goes, and one bad model among many."""
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from onnx_jumprelu import (
     OptionError,
     PatchedFile,
     PatchError,
+    find_activations,
     patch_file,
     patch_files,
     patch_model,
@@ -81,7 +84,7 @@ def test_errors_name_the_file(folder: Path) -> None:
 
 def test_a_failed_check_keeps_the_target(folder: Path) -> None:
     target = folder / "out.onnx"
-    target.write_bytes(b"old")
+    target.write_bytes((folder / "b.onnx").read_bytes())
 
     def refuse(original: Path, finished: Path) -> None:
         assert onnx.load(finished).metadata_props
@@ -89,7 +92,64 @@ def test_a_failed_check_keeps_the_target(folder: Path) -> None:
 
     with pytest.raises(PatchError, match="not liked"):
         patch_file(folder / "a.onnx", target, 0.5, files=FileOptions(check=refuse))
-    assert target.read_bytes() == b"old"
+    assert target.read_bytes() == (folder / "b.onnx").read_bytes()
+
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01"
+NOT_MODELS = {"text": b"my notes\n", "image": PNG, "archive": b"PK\x03\x04rest", "field": b"\x08\x08", "newline": b"\n"}
+
+
+@pytest.mark.parametrize("content", NOT_MODELS.values(), ids=NOT_MODELS.keys())
+def test_only_a_model_is_replaced(folder: Path, content: bytes) -> None:
+    """A file of another kind is kept, unless `force` says that it may go."""
+    patched = patch_file(folder / "a.onnx", jump=0.5).output
+    assert patched is not None
+    target = folder / "out.onnx"
+    changes: list[Callable[..., object]] = [
+        partial(patch_file, folder / "a.onnx", jump=0.5),
+        partial(revert_file, patched),
+    ]
+    for change in changes:
+        target.write_bytes(content)
+        with pytest.raises(ModelFileError, match=r"out\.onnx: already exists and is not an ONNX model; .* --force"):
+            change(output=target)
+        assert target.read_bytes() == content
+        change(output=target, files=FileOptions(force=True))
+        assert onnx.load(target).graph.node
+
+
+def test_a_batch_replaces_only_models(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "a.jumprelu.onnx").write_text("my notes")
+    first, second = patch_files([folder / "a.onnx", folder / "b.onnx"], folder / "out", 0.5)
+    assert first.error is not None
+    assert "is not an ONNX model" in first.error
+    assert second.error is None
+    assert (folder / "out" / "a.jumprelu.onnx").read_text() == "my notes"
+
+
+def test_an_empty_file_and_an_earlier_output_are_replaced(folder: Path) -> None:
+    target = folder / "out.onnx"
+    target.touch()  # as mktemp makes one
+    assert patch_file(folder / "a.onnx", target, 0.5).output == target
+    patch_file(folder / "a.onnx", target, 1.0)
+    assert [site.jump for site in find_activations(onnx.load(target))] == [1.0]
+    revert_file(folder / "out.onnx", folder / "b.onnx")
+    assert (folder / "b.onnx").read_bytes() == (folder / "a.onnx").read_bytes()
+
+
+def test_an_earlier_output_is_replaced_even_without_its_weights(folder: Path) -> None:
+    with_external_weights(folder / "in")
+    (folder / "out").mkdir()
+    target = folder / "out" / "m.onnx"
+    patch_file(folder / "in" / "model.onnx", target, 0.5)
+    (folder / "out" / "weights.bin").unlink()
+    patch_file(folder / "a.onnx", target, 0.5)
+
+
+def test_a_folder_is_never_replaced(folder: Path) -> None:
+    with pytest.raises(ModelFileError, match="is a directory"):
+        patch_file(folder / "a.onnx", folder / "sub", 0.5, files=FileOptions(force=True))
 
 
 def test_revert_says_when_the_bytes_are_not_the_originals(folder: Path) -> None:

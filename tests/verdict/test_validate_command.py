@@ -13,8 +13,8 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.cli import main
-from onnx_jumprelu.cli.validate import jumps_in
 from onnx_jumprelu.report import tuning_json
+from onnx_jumprelu.rewrite.batch import parameters_in_file
 from onnx_jumprelu.verdict import run
 from tests.report.tunings import tuning
 
@@ -138,8 +138,8 @@ def test_the_jumps_of_a_model_are_those_of_all_sites_that_could_have_one() -> No
     patch_file("original.onnx", "one.onnx", recipe=Recipe(0.0, {sites[1]: 0.5}))
     patch_file("original.onnx", "only.onnx", recipe=Recipe(None, {sites[1]: 0.5}))
     expected = {site: Parameters(0.5 if site == sites[1] else 0.0) for site in sites}
-    assert jumps_in(Path("one.onnx")) == jumps_in(Path("only.onnx")) == expected
-    assert jumps_in(Path("original.onnx")) is None
+    assert parameters_in_file(Path("one.onnx")) == parameters_in_file(Path("only.onnx")) == expected
+    assert parameters_in_file(Path("original.onnx")) is None
 
 
 @pytest.mark.usefixtures("folder")
@@ -158,7 +158,7 @@ def test_interrupted_and_resumed(capsys: Captured, monkeypatch: pytest.MonkeyPat
         patch.setattr(run, "is_wrong", interrupted)
         assert validate("--eps", "0.1", "--json", "cut.json") == 130
     captured = capsys.readouterr()
-    assert "with --resume goes on" in captured.err
+    assert "continue with the same command and --resume" in captured.err
     cut = json.loads(Path("cut.json").read_text())
     assert cut["complete"] is False
     assert 0 < len(cut["attacks"]) < len(whole["attacks"])

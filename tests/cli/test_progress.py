@@ -1,4 +1,4 @@
-"""Bars of attacks on a terminal: they appear, tell the time left, and vanish."""
+"""Progress: bars on a terminal that appear, show the time left and vanish; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from onnx_jumprelu.cli import common, main
-from onnx_jumprelu.cli.bars import DrawnBars, attack_progress
+from onnx_jumprelu.cli import main
+from onnx_jumprelu.cli import progress as progress_module
+from onnx_jumprelu.cli.progress import Bars, Lines, progress
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
 Captured = pytest.CaptureFixture[str]
@@ -69,7 +70,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bars appear at once."""
-    monkeypatch.setattr(common, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress_module, "PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -95,14 +96,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @contextlib.contextmanager
-def appeared(total: int) -> Iterator[DrawnBars]:
+def appeared(total: int) -> Iterator[Bars]:
     """Bars that are on the screen, and drawn once more before they go."""
-    with attack_progress("validating", total, quiet=False) as found:
-        assert isinstance(found, DrawnBars)
-        while not found.progress.live.is_started:
+    with progress("validating", total, "attack", quiet=False) as found:
+        assert isinstance(found, Bars)
+        while not found.drawn.live.is_started:
             time.sleep(0.001)
         yield found
-        found.progress.refresh()
+        found.drawn.refresh()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -170,7 +171,7 @@ def test_a_step_too_small_to_be_seen_costs_nothing(screen: Screen, monkeypatch: 
     with screen.on_stderr(), appeared(1) as found:
         found.attack("square on patched", 0.0)
         moves: list[float] = []
-        monkeypatch.setattr(found.progress, "update", lambda _, completed: moves.append(completed))
+        monkeypatch.setattr(found.drawn, "update", lambda _, completed: moves.append(completed))
         for share in (0.0004, 0.0008, 0.0012, 0.0016, 0.9996, 1.0):
             found.attack("square on patched", share)
     assert moves == [0.0012, 0.9996, 1.0]
@@ -199,19 +200,120 @@ def test_commands_name_their_attacks(
     assert "left" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("impatient", "folder")
-@pytest.mark.parametrize("command", [VALIDATE, ATTACK])
-def test_nothing_where_nobody_looks(command: tuple[str, ...], screen: Screen, capsys: Captured) -> None:
-    assert main(command) == 0  # stderr is no terminal
-    assert capsys.readouterr().err == ""
-    with screen.on_stderr():
-        assert main([*command, "--quiet"]) == 0
-    assert screen.text == ""
-
-
 @pytest.mark.usefixtures("folder")
 def test_nothing_within_the_first_second(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "PATIENCE", 1000.0)
+    monkeypatch.setattr(progress_module, "PATIENCE", 1000.0)
     with screen.on_stderr():
         assert main(ATTACK) == 0
     assert screen.text == ""
+
+
+@pytest.mark.usefixtures("impatient", "folder")
+@pytest.mark.parametrize("command", [VALIDATE, ATTACK])
+def test_quiet_silences_it(command: tuple[str, ...], screen: Screen, capsys: Captured) -> None:
+    with screen.on_stderr():
+        assert main([*command, "--quiet"]) == 0
+    assert screen.text == ""
+    assert main([*command, "--quiet"]) == 0  # stderr is not a terminal
+    assert capsys.readouterr() == ("", "")
+
+
+class Log:
+    """Lines of a run whose clock the test sets."""
+
+    def __init__(self, total: int, start: str | None = None, unit: progress_module.Unit = "attack") -> None:
+        self.now, self.written = 100.0, list[str]()
+        self.lines = Lines("validating", total, unit, start=start, clock=lambda: self.now, write=self.written.append)
+
+
+def test_a_line_says_which_attack_how_far_and_how_long() -> None:
+    log = Log(4)
+    log.lines.attack("fgsm on original", 0.0)
+    log.now += 10
+    assert log.lines.line() == "validating: attack 1 of 4 (fgsm on original), 0%, 0:10 elapsed"
+    log.lines.attack("fgsm on original", 1.0)
+    log.lines.step()
+    log.lines.attack("apgd-t on patched", 0.5)
+    log.now += 3650
+    assert log.lines.line() == (
+        "validating: attack 2 of 4 (apgd-t on patched), 38%, 1:01:00 elapsed, about 1:41:40 left"
+    )
+    log.lines.attack("apgd-t on patched", 1.0)
+    for _ in range(3):
+        log.lines.step()
+    assert log.lines.line() == "validating: attack 4 of 4, 100%, 1:01:00 elapsed"
+
+
+def test_attacks_of_an_earlier_run_took_no_time() -> None:
+    log = Log(4)
+    log.lines.step()  # from the file: no attack was at work
+    log.lines.step()
+    log.lines.attack("pgd on patched", 0.5)
+    log.now += 30
+    assert log.lines.line() == "validating: attack 3 of 4 (pgd on patched), 62%, 0:30 elapsed, about 1:30 left"
+
+
+def test_steps_without_names_have_a_time_left_too() -> None:
+    log = Log(98, unit="step")
+    log.lines.step(49)
+    log.now += 61
+    assert log.lines.line() == "validating: step 50 of 98, 50%, 1:01 elapsed, about 1:01 left"
+
+
+def test_a_single_attack_is_not_counted() -> None:
+    log = Log(1)
+    assert log.lines.line() == "validating: at work, 0%, 0:00 elapsed"
+    log.lines.attack("pgd on model.onnx", 0.25)
+    log.now += 10
+    assert log.lines.line() == "validating: pgd on model.onnx, 25%, 0:10 elapsed, about 0:30 left"
+
+
+def test_the_line_at_the_start_comes_once_and_with_the_first_attack() -> None:
+    log = Log(2, "2 attacks on 20 examples")
+    assert log.written == []
+    log.lines.attack("fgsm on original", 0.0)
+    log.lines.step()
+    assert log.written == ["validating: 2 attacks on 20 examples"]
+    silent = Log(2)
+    silent.lines.attack("fgsm on original", 0.0)
+    assert silent.written == []
+
+
+def test_lines_come_at_intervals_while_the_work_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "FIRST_LINE", 0.01)
+    monkeypatch.setattr(progress_module, "EVERY", 0.01)
+    log = Log(1)
+    with log.lines.written():
+        while len(log.written) < 3:
+            time.sleep(0.001)
+    count = len(log.written)
+    time.sleep(0.05)
+    assert len(log.written) == count, "none after the end"
+    assert set(log.written) == {"validating: at work, 0%, 0:00 elapsed"}
+
+
+def test_a_failure_ends_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "EVERY", 0.01)
+    before = threading.active_count()
+    log = Log(1, "one attack")
+    with pytest.raises(ValueError, match="broken"), log.lines.written():
+        raise ValueError("broken")
+    assert threading.active_count() == before
+    assert log.written == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_commands_write_lines_to_a_log(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    assert main(VALIDATE) == 0
+    assert capsys.readouterr().err == "validating: 4 attacks on 20 examples\n"
+    assert main(ATTACK) == 0
+    assert capsys.readouterr().err == "", "short work is not announced"
+    monkeypatch.setattr(progress_module, "EVERY", 0.001)
+    assert main([*VALIDATE, "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    start, *lines = captured.err.splitlines()
+    assert start == "validating: 4 attacks on 20 examples"
+    assert lines
+    pattern = r"validating: attack \d of 4( \(.+ on (original|patched)\))?, \d+%, 0:\d\d elapsed(, about 0:\d\d left)?"
+    assert all(re.fullmatch(pattern, line) for line in lines), lines
+    assert captured.out.startswith("{")
