@@ -15,7 +15,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
-from onnx_jumprelu.classifier.normalization import statistics
+from onnx_jumprelu.classifier.normalization import mean_and_std
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.errors import DataError, RunError
@@ -209,7 +209,7 @@ def _relabelled(labels: Labels, predicted: Labels) -> Iterator[tuple[str, Labels
 
 def _corrections(target: Target, x: Floats) -> Iterator[_Correction]:
     """The data as the model may expect them: on another scale, normalized in another way, laid out in another way."""
-    shift, scale = statistics(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
+    shift, scale = mean_and_std(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
     for factor, expected in ((1 / PIXELS, f"0 to {PIXELS}"), (PIXELS, "0 to 1")):
         options = f"--mean {_listed(shift, factor)} --std {_listed(scale, factor)}"
         yield _Correction(f"the model seems to expect values from {expected}; give {options}", x / factor)
