@@ -24,8 +24,11 @@ if TYPE_CHECKING:
         OptionError,
         PatchError,
         ProvenanceError,
+        RunError,
+        VerificationError,
     )
     from onnx_jumprelu.gradient.core.build import build_gradient_model
+    from onnx_jumprelu.gradient.core.losses import Loss, Scores
     from onnx_jumprelu.integrations import surgeon
     from onnx_jumprelu.rewrite.batch import (
         FileOptions,
@@ -44,7 +47,8 @@ if TYPE_CHECKING:
     from onnx_jumprelu.tuning.run import tune
     from onnx_jumprelu.verdict.evaluate import evaluate
     from onnx_jumprelu.verdict.gates import Gate, Policy, read_policy
-    from onnx_jumprelu.verdict.result import Flag, Row, Verdict
+    from onnx_jumprelu.verdict.result import Example, Flag, Row, Verdict
+    from onnx_jumprelu.verdict.single_attack import AttackRun, attack
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 
 _HOMES = {
@@ -58,15 +62,19 @@ _HOMES = {
         "OptionError",
         "PatchError",
         "ProvenanceError",
+        "RunError",
+        "VerificationError",
     ),
     "classifier.target": ("Target",),
     "data.reading": ("Data", "load_data"),
     "tuning.result": ("Tuning",),
     "tuning.run": ("tune",),
     "verdict.evaluate": ("evaluate",),
+    "verdict.single_attack": ("AttackRun", "attack"),
     "verdict.gates": ("Gate", "Policy", "read_policy"),
-    "verdict.result": ("Flag", "Row", "Verdict"),
+    "verdict.result": ("Example", "Flag", "Row", "Verdict"),
     "gradient.core.build": ("build_gradient_model",),
+    "gradient.core.losses": ("Loss", "Scores"),
     "rewrite.site": ("ActivationSite", "SkippedSite"),
     "rewrite.batch": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
@@ -82,14 +90,17 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ActivationSite",
     "AttackResult",
+    "AttackRun",
     "Check",
     "Data",
     "DataError",
+    "Example",
     "FileOptions",
     "Flag",
     "Gate",
     "GradientError",
     "JumpReLUError",
+    "Loss",
     "ModelFileError",
     "OnnxClassifier",
     "OptionError",
@@ -102,13 +113,17 @@ __all__ = [
     "Recipe",
     "RevertedFile",
     "Row",
+    "RunError",
+    "Scores",
     "SiteJump",
     "SkippedSite",
     "Target",
     "Tuning",
     "Verdict",
+    "VerificationError",
     "VerifyReport",
     "__version__",
+    "attack",
     "attacks",
     "build_gradient_model",
     "evaluate",

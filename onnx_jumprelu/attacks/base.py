@@ -251,7 +251,8 @@ class Attack(ABC):
         x: Floats,
         labels: Labels,
         *,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = None,
+        seed: int | None = None,
         on_done: Callable[[int], None] = lambda _: None,
         on_progress: Callable[[float], None] = lambda _: None,
     ) -> AttackResult:
@@ -259,15 +260,18 @@ class Attack(ABC):
 
         Args:
             classifier: The model, in data space.
-            x: Inputs of shape (N, ...) within the classifier's bounds.
+            x: Inputs of shape (N, ...) within the classifier's bounds; uint8 inputs are divided by 255.
             labels: Their classes, of shape (N,).
-            rng: Source of all randomness.
+            rng: Source of all randomness. Give this or a seed.
+            seed: Seed of all randomness, 0 by default.
             on_done: Called with the number of examples that were just finished.
             on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
 
         Raises:
             DataError: `x` or `labels` do not fit the classifier or lie outside its bounds.
+            OptionError: both `rng` and `seed` are given, or the seed is negative.
         """
+        rng = generator(rng, seed)
         x, labels = checked(classifier, x, labels)
         progress = Progress(on_progress, self.n_steps(classifier.n_classes))
         start, probe = time.perf_counter(), Probe(classifier, on_step=progress.step)
@@ -311,6 +315,17 @@ class Attack(ABC):
             kept = self.metric.confine(kept, x, self.eps)
         # Bounds come last: they only bring a coordinate nearer to x, which lies within them.
         return clip(kept, bounds)
+
+
+def generator(rng: np.random.Generator | None, seed: int | None) -> np.random.Generator:
+    """A source of randomness: the one given, or a new one of this seed (0 by default). Raises OptionError."""
+    if rng is None:
+        if seed is not None and seed < 0:
+            raise OptionError(f"the seed must be at least 0, not {seed}")
+        return np.random.default_rng(0 if seed is None else seed)
+    if seed is not None:
+        raise OptionError("give rng or seed, not both")
+    return rng
 
 
 def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, Labels]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.attacks import attack_named
 from onnx_jumprelu.attacks.base import Attack, AttackResult
-from onnx_jumprelu.classifier.target import Target
-from onnx_jumprelu.data.reading import Data, check_scale
-from onnx_jumprelu.errors import DataError, naming
+from onnx_jumprelu.classifier.target import ModelLike, Target, target_of
+from onnx_jumprelu.data.reading import Data, DataLike, check_scale, data_of
+from onnx_jumprelu.errors import DataError, OptionError, naming
 from onnx_jumprelu.files.atomic import replacing
-from onnx_jumprelu.names import ProtocolName
+from onnx_jumprelu.names import NormName, ProtocolName, SurrogateName
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,52 @@ class AttackRun:
             os.fsync(file.fileno())
 
 
+def attack(
+    model: ModelLike,
+    data: DataLike,
+    attack: str | Attack = "pgd",
+    *,
+    eps: float | None = None,
+    norm: NormName | None = None,
+    surrogate: SurrogateName | None = None,
+    seed: int = 0,
+    on_progress: Callable[[float], None] = lambda _: None,
+    **settings: Any,  # noqa: ANN401 - the attack checks them
+) -> AttackRun:
+    """Attack a model: `attack("model.onnx", (x, labels), "apgd-ce", eps=8/255)`.
+
+    Args:
+        model: A model, or its file; a `Target` where it expects normalized inputs.
+        data: `Data`, arrays `(x, labels)`, or an `.npz` file with `x` and `y`.
+        attack: The name of an attack, see `attacks.ATTACKS`, or an attack with its settings.
+        eps: Largest perturbation, in data space.
+        norm: `Linf` (the default) or `L2`.
+        surrogate: The derivative at JumpReLU sites: `exact` (the default), `relu` or `smooth`.
+        seed: Seed of all randomness.
+        on_progress: Called with the share of the work that is done, from 0 to 1.
+        **settings: Other settings of a named attack, such as `n_iter`.
+
+    Raises:
+        OptionError: there is no such attack or setting, a value is out of range, or settings are given next to an
+            attack that has its own.
+        DataError: the data have no labels, or do not fit the model.
+        GradientError, ModelFileError, RunError: see `OnnxClassifier`.
+    """
+    target, given = target_of(model), data_of(data)
+    if isinstance(attack, Attack):
+        repeated = {"eps": eps, "norm": norm, **settings}
+        if any(value is not None for value in repeated.values()):
+            raise OptionError(f"attack {attack.name} is given with its own settings; leave out {', '.join(repeated)}")
+        chosen = attack
+    elif isinstance(attack, str):
+        chosen = attack_named(attack, eps=eps, norm=norm or "Linf", **settings)
+    else:
+        raise OptionError(f"attack: give a name or an attack such as attacks.PGD(eps=0.1), not {attack!r}")
+    if surrogate is not None:
+        target = replace(target, surrogate=surrogate)
+    return attack_data(target, given, chosen, seed=seed, on_progress=on_progress)
+
+
 def attack_data(
     target: Target,
     data: Data,
@@ -76,6 +124,5 @@ def attack_data(
     labels = data.required_labels()
     with naming(data.name, DataError):
         classifier = target.classifier()
-        rng = np.random.default_rng(seed)
-        result = attack(classifier, data.x, labels, rng=rng, on_done=on_done, on_progress=on_progress)
+        result = attack(classifier, data.x, labels, seed=seed, on_done=on_done, on_progress=on_progress)
     return AttackRun(target, "standard", result, result.x_adv, classifier.n_jumprelus)

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from onnx_jumprelu.arrays import Array
+from onnx_jumprelu.classifier.normalization import normalized
+from onnx_jumprelu.data.reading import Data, data_of, load_data, load_inputs
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
 
+MOST_EXAMPLES = 16  # of data; more would prove no more
 # Sizes to try, one after the other, for the dimensions that a file leaves open: the first one, and all others.
 OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
+
+
+# Data in a form that a user may have them: arrays as the model takes them, or data in data space.
+InputsLike: TypeAlias = "Array | Mapping[str, Array] | Data | tuple[npt.ArrayLike, npt.ArrayLike] | str | Path | None"
+
+
+def inputs_of(
+    x: InputsLike, model: ModelProto, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Array | Mapping[str, Array] | None:
+    """Inputs as the model takes them.
+
+    Args:
+        x: An array or arrays by input name, as the model takes them; or `Data`, `(x, labels)`, or an `.npz` file with
+            `x` or with an array for each input by its name, of which the first 16 examples are used; None for none.
+        model: The model.
+        mean: What the model expects subtracted from the data, one value or one per channel; for `Data` and files.
+        std: What it expects the data then divided by.
+
+    Raises:
+        DataError: the file cannot be read, `mean` or `std` do not fit, or `x` is none of these.
+    """
+    normalizes = mean is not None or std is not None
+    if isinstance(x, str | os.PathLike):
+        named = load_inputs(x, [value.name for value in required_inputs(model)])
+        if named is not None and "x" not in named:
+            if normalizes:
+                raise DataError(f"{x}: mean and std need an array 'x'; this file has an array for each input")
+            return {name: array[:MOST_EXAMPLES] if array.ndim else array for name, array in named.items()}
+        x = load_data(x)
+    if isinstance(x, tuple):
+        x = data_of(x)
+    if isinstance(x, Data):
+        return normalized(x.x[:MOST_EXAMPLES], mean, std)
+    if x is not None and not isinstance(x, np.ndarray | Mapping):
+        raise DataError(f"x: give an array, arrays by input name, Data or a path, not {type(x).__name__}")
+    if normalizes:
+        raise DataError("mean and std are for Data and files; arrays are given as the model takes them")
+    return x
 
 
 def given_feeds(model: ModelProto, x: Array | Mapping[str, Array]) -> dict[str, Array]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
-from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import DataError, ProvenanceError, RunError, VerificationError
 from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.runtime import one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
+from onnx_jumprelu.verification.inputs import InputsLike, inputs_of
 from onnx_jumprelu.verification.pair import Pair, unpatched
 from onnx_jumprelu.verification.structure import StructureError
 
@@ -44,8 +44,10 @@ class VerifyReport:
 def verify(
     original: ModelProto | str | Path,
     patched: ModelProto | str | Path,
-    x: Array | Mapping[str, Array] | None = None,
+    x: InputsLike = None,
     *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
     on_check: Callable[[Check], None] | None = None,
 ) -> VerifyReport:
@@ -61,16 +63,21 @@ def verify(
     Args:
         original: The model before the patch, or its file; of a model that was patched before, its own original counts.
         patched: The model after it, or its file.
-        x: Real inputs as the model takes them: an array, or arrays by input name. Seeded random ones by default.
+        x: Real inputs: an array or arrays by input name, as the model takes them; `Data` or an `.npz` file, in data
+            space. Seeded random ones by default.
+        mean: What the model expects subtracted from `Data` or a file's `x`, one value or one per channel.
+        std: What it expects them then divided by.
         seed: Seed of the random inputs.
         on_check: Called with each check as it is done.
 
     Raises:
         ModelFileError: a file that cannot be used.
-        DataError: `x` does not fit the model.
+        DataError: `x` cannot be read or does not fit the model.
+        OptionError: `original` or `patched` is neither a path nor a model.
         ProvenanceError: `original` was patched before and changed since.
     """
-    pair = Pair(unpatched(opened(original)), opened(patched), x, seed)
+    before = unpatched(opened(original))
+    pair = Pair(before, opened(patched), inputs_of(x, before.model, mean=mean, std=std), seed)
     checks: list[Check] = []
     for name, check in CHECKS.items():
         try:
