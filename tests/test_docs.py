@@ -23,6 +23,7 @@ from onnx_jumprelu.names import Kind
 from onnx_jumprelu.tuning.search import FAMILIES
 from onnx_jumprelu.verdict.flags import FLAGS
 from onnx_jumprelu.verdict.gates import Policy
+from tests.test_layers import FLOORS
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = "onnx-jumprelu"
@@ -92,6 +93,8 @@ def problem_of(command: str) -> str | None:
     """Why the program would refuse a command line before it looks at any file, None where it would not."""
     group: Any = typer.main.get_command(app)
     name, *arguments = shlex.split(command)[1:]
+    if name.startswith("-"):
+        return None if name in options_of_all_commands() else f"there is no option {name}"
     if name not in group.commands:
         return f"there is no command {name}"
     try:
@@ -242,3 +245,41 @@ def test_losses_have_the_classes_and_targets_that_the_table_says() -> None:
     rows = table("docs/gradient-models.md", "Losses")
     said = {names_in([row])[0]: (int(row[2]), row[3] == "yes") for row in rows}
     assert said == {name: (loss.n_classes, loss.targeted) for name, loss in LOSSES.items()}
+
+
+def options_of_all_commands() -> set[str]:
+    group: Any = typer.main.get_command(app)
+    return {name for each in [group, *group.commands.values()] for option in each.params for name in option.opts}
+
+
+# Options of other programs.
+FOREIGN = {"--help", "--table", "--out"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_in_the_text_exist(page: Path) -> None:
+    named = re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose_of(page))
+    assert set(named) - FOREIGN - options_of_all_commands() == set()
+
+
+def test_every_option_is_in_the_manual() -> None:
+    group: Any = typer.main.get_command(app)
+    manual = " ".join(text_of(page) for page in PAGES)
+    for command in group.commands.values():
+        options = [option for option in command.params if not getattr(option, "hidden", False)]
+        names = {name for option in options for name in option.opts if name.startswith("--")}
+        assert [name for name in sorted(names) if not re.search(rf"{name}(?![\w-])", manual)] == []
+
+
+def test_changes_of_extending_name_places_that_exist() -> None:
+    rows = [row for row in table("docs/extending.md", "Extending it") if row[0].startswith("[")]
+    places = {path for path in names_in(rows, 1) if "/" in path or path.endswith(".py")}
+    assert len(rows) == 12
+    assert [path for path in sorted(places) if not (ROOT / "onnx_jumprelu" / path).exists()] == []
+
+
+def test_every_package_has_its_floor_in_the_manual() -> None:
+    rows = table("docs/architecture.md", "Floors")
+    said = {name: int(row[0]) for row in rows for name in names_in([row], 1)}
+    floors = {name: number for number, names in enumerate(FLOORS[:-1]) for name in names}
+    assert said == floors
