@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.gradient.core.build import build_gradient_model
     from onnx_jumprelu.gradient.core.losses import Loss, Scores
     from onnx_jumprelu.integrations import surgeon
+    from onnx_jumprelu.report.schemas import json_schema
     from onnx_jumprelu.rewrite.batch import (
         FileOptions,
         PatchedFile,
@@ -75,6 +76,7 @@ _HOMES = {
     "verdict.result": ("Example", "Flag", "Row", "Verdict"),
     "gradient.core.build": ("build_gradient_model",),
     "gradient.core.losses": ("Loss", "Scores"),
+    "report.schemas": ("json_schema",),
     "rewrite.site": ("ActivationSite", "SkippedSite"),
     "rewrite.batch": ("FileOptions", "PatchedFile", "RevertedFile", "patch_file", "patch_files", "revert_file"),
     "rewrite.options": ("PatchOptions",),
@@ -128,6 +130,7 @@ __all__ = [
     "build_gradient_model",
     "evaluate",
     "find_activations",
+    "json_schema",
     "load_data",
     "patch_file",
     "patch_files",

@@ -1,17 +1,33 @@
-"""Reading JSON that this tool wrote: each entry is checked as it is taken; anything else is refused with a reason."""
+"""JSON that this tool writes and reads back.
+
+What is written names its schema and the tool's version. What is read back is checked entry by entry, and anything else
+is refused with a reason.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools
+from onnx_jumprelu.version import __version__
 
 LARGEST = 1e300  # float() fails on an integer of 400 digits; a comparison does not
+
+
+def stamped(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with the name of its schema (see `report/schemas/`) and the version of this tool in front."""
+    return {"schema": schema_id(name), "version": __version__, **content}
+
+
+def schema_id(name: str) -> str:
+    """The value of `schema` in a result. Its number changes only if a key changes its meaning or disappears."""
+    return f"onnx-jumprelu/{name}/1"
 
 
 class UnfitError(Exception):

@@ -12,10 +12,9 @@ from typing import Any
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.atomic import write_text
-from onnx_jumprelu.files.json_records import Entries, UnfitError, bits_text, read_record
-from onnx_jumprelu.version import __version__
+from onnx_jumprelu.files.json_records import Entries, UnfitError, bits_text, read_record, schema_id, stamped
 
-SCHEMA = "onnx-jumprelu/checkpoint/1"
+SCHEMA = schema_id("checkpoint")
 PLACE = re.compile(r"[01]/[0-9]+/[0-9]+/(original|patched|model)")  # stream, point of the curve, attack, model
 ALONE = "/model"  # how the place of an attack on the only model ends
 LONGEST_PLACE = 40  # characters of a place that an error quotes
@@ -78,7 +77,7 @@ class Checkpoint:
         self._finished[place] = finished
         if self._path is not None:
             attacks = {name: _entry(kept) for name, kept in self._finished.items()}
-            content = {"schema": SCHEMA, "version": __version__, "about": self._about, "attacks": attacks}
+            content = stamped("checkpoint", {"about": self._about, "attacks": attacks})
             write_text(self._path, json.dumps(content), "JSON")
 
     def remove(self) -> None:

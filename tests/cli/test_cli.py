@@ -92,6 +92,7 @@ class TestPatch:
         del folder
         assert main(["patch", "relu.onnx", "--jump", "0.5", "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out) == {
+            "schema": "onnx-jumprelu/patch/1", "version": __version__,
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
             "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [],
             "repatched": False, "verified": False, "error": None,
@@ -186,7 +187,10 @@ class TestRevert:
         main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
         assert main(["revert", "relu.jumprelu.onnx", "--json", "-"]) == 0
         content = json.loads(capsys.readouterr().out)
-        assert content == {"input": "relu.jumprelu.onnx", "output": "relu.reverted.onnx", "identical": True}
+        assert content == {
+            "schema": "onnx-jumprelu/revert/1", "version": __version__,
+            "input": "relu.jumprelu.onnx", "output": "relu.reverted.onnx", "identical": True,
+        }  # fmt: skip
 
 
 class TestVerify:
