@@ -283,3 +283,8 @@ def test_every_package_has_its_floor_in_the_manual() -> None:
     said = {name: int(row[0]) for row in rows for name in names_in([row], 1)}
     floors = {name: number for number, names in enumerate(FLOORS[:-1]) for name in names}
     assert said == floors
+
+
+def test_every_exception_is_in_the_manual() -> None:
+    exceptions = [name for name in oj.__all__ if name.endswith("Error") and name != "JumpReLUError"]
+    assert sorted(names_in(table("docs/python.md", "Errors"))) == sorted(exceptions)
