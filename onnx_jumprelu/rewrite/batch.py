@@ -1,4 +1,4 @@
-"""Patching and reverting files, one or many."""
+"""Patches and reverts files, one or many."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
-# Tries a staged file before it takes its place: original, staged file. An exception keeps the target as it was.
+# Checks a finished file before it replaces the target: (original, finished file). An exception keeps the old target.
 FileCheck = Callable[[Path, Path], None]
 
 
 @dataclass(frozen=True)
 class PatchedFile(PatchSummary):
-    """What became of one input file.
+    """The result of patching one file.
 
     Attributes:
         input: The file that was read.
-        output: The file that was written; None where nothing was.
-        error: Why nothing was written, in one line; None where all is well.
+        output: The file that was written; None if nothing was written.
+        error: Why nothing was written, in one line; None on success.
     """
 
     input: Path
@@ -48,12 +48,12 @@ class PatchedFile(PatchSummary):
 
 @dataclass(frozen=True)
 class RevertedFile:
-    """What became of one patched file.
+    """The result of reverting one file.
 
     Attributes:
         input: The file that was read.
         output: The file that was written.
-        identical: Whether the output has the very bytes of the file that was patched (by SHA-256).
+        identical: Whether the output is byte for byte the file that was patched (by SHA-256).
     """
 
     input: Path
@@ -63,7 +63,7 @@ class RevertedFile:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How to write.
+    """How to write files.
 
     Attributes:
         in_place: Replace the input.
@@ -82,14 +82,14 @@ class FileOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Raises OptionError for a way to carry external weights along that there is not."""
+        """Raises OptionError for an unknown `external_data`."""
         if self.external_data not in get_args(ExternalDataMode):
             raise OptionError(f"external_data is {' or '.join(get_args(ExternalDataMode))}, not '{self.external_data}'")
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One file to patch, complete with its options, so that any process can do it."""
+    """One file to patch with all its options, so that any process can do it."""
 
     source: Path
     target: Path
@@ -122,11 +122,11 @@ def patch_file(
     files: FileOptions | None = None,
     **options: Unpack[PatchKeywords],
 ) -> PatchedFile:
-    """Patch one file; the output is written whole or not at all.
+    """Patch one file. The output is written completely or not at all.
 
     Args:
         source: The model.
-        output: Where to write; `MODEL.jumprelu.onnx` beside the input by default.
+        output: Where to write; `MODEL.jumprelu.onnx` next to the input by default.
         jump: One jump for all sites, in units of the pre-activations, at least 0.
         files: How to write.
         **options: See `PatchOptions`.
@@ -150,12 +150,12 @@ def _patch(job: _Job) -> PatchedFile:
         before = start.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
         if revert_model(original.model).SerializeToString() != before:
-            raise PatchError("cannot be patched in a way that can be undone; please report this model")
+            raise PatchError("cannot be patched so that the patch can be reverted; please report this model")
     if not job.files.dry_run:
         if job.files.make_folder:
             make_folder(job.target.parent)
         check_model_output(job.target, original, in_place=job.files.in_place, force=job.files.force)
-        # Models of a batch may share a weights file: what one of them brought along must outlive its failure.
+        # Models of a batch may share a weights file, which must be kept even if one of them fails.
         with staged(
             original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
         ) as finished:
@@ -166,7 +166,7 @@ def _patch(job: _Job) -> PatchedFile:
 
 
 def _load(path: Path) -> ModelFile:
-    """A model without its large weights, unless a recogniser has to look at one."""
+    """A model without its large weights, unless a recogniser needs one."""
     file = load(path, weights=False)
     with _naming(path):
         read = {name.encode() for name in tensors_to_decode(file.model)}
@@ -196,23 +196,23 @@ def patch_files(
     on_done: Callable[[PatchedFile], None] | None = None,
     **options: Unpack[PatchKeywords],
 ) -> list[PatchedFile]:
-    """Patch many files; one that cannot be patched fails alone and says why in its result.
+    """Patch many files. A file that cannot be patched does not stop the others; its result says why.
 
     Args:
         sources: The models.
-        out_dir: Folder for the outputs, made where it is missing; models keep the folders that they have below their
-            common one. Beside each input by default.
+        out_dir: Folder for the outputs, created if missing; models keep their folders below their common folder.
+            By default each output is next to its input.
         jump: One jump for all sites, in units of the pre-activations, at least 0.
         executor: Any `concurrent.futures` executor; without one the files are patched one after the other.
         files: How to write.
-        on_done: Called with each result as it comes, in the calling thread.
+        on_done: Called with each result as soon as it is there, in the calling thread.
         **options: See `PatchOptions`.
 
     Returns:
         One result per source, in the order of the sources.
 
     Raises:
-        OptionError: options out of range, or two sources that would be written to the same output.
+        OptionError: options are out of range, or two sources would be written to the same output.
     """
     if isinstance(sources, (str, Path)):
         raise OptionError("patch_files takes a list of files; patch_file takes one")
@@ -241,11 +241,11 @@ def _check_distinct(jobs: list[_Job]) -> None:
     for job in jobs:
         other = sources.setdefault(job.target.resolve(), job.source)
         if other is not job.source:
-            raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them apart")
+            raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them separately")
 
 
 def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, PatchedFile]]:
-    """Results as they come, each with its job's index."""
+    """Results in the order in which they finish, each with its job's index."""
     if executor is None:
         for index, job in enumerate(jobs):
             yield index, _attempt(job)
@@ -258,7 +258,7 @@ def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, Pat
             yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
     finally:
         for future in futures:
-            future.cancel()  # after Ctrl-C, what has not begun does not begin
+            future.cancel()  # after Ctrl-C, jobs that have not started do not start
 
 
 def _attempt(job: _Job) -> PatchedFile:
@@ -277,16 +277,16 @@ def _failed(job: _Job, error: str) -> PatchedFile:
 def revert_file(
     source: str | Path, output: str | Path | None = None, *, files: FileOptions | None = None
 ) -> RevertedFile:
-    """Write the original of a patched file; whole or not at all.
+    """Write the original of a patched file, completely or not at all.
 
     Args:
         source: The patched model.
-        output: Where to write; `MODEL.reverted.onnx` beside the input by default.
+        output: Where to write; `MODEL.reverted.onnx` next to the input by default.
         files: How to write.
 
     Raises:
         ModelFileError: the input cannot be used or the output cannot be written.
-        ProvenanceError: the model carries no record of a patch, or its sites were changed since.
+        ProvenanceError: the model has no record of a patch, or its sites were changed afterwards.
     """
     files = files or FileOptions()
     source = Path(source)

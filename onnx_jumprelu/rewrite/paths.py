@@ -1,4 +1,4 @@
-"""Which model files are meant, and where their outputs go."""
+"""Resolves model files from paths, globs and folders, and names their outputs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ OUTPUTS = (SUFFIX, REVERTED)
 
 
 def default_output(path: Path, out_dir: Path | None = None) -> Path:
-    """`model.onnx` becomes `model.jumprelu.onnx`, beside it or in another folder; patched names stay as they are."""
+    """`model.onnx` becomes `model.jumprelu.onnx`, next to it or in another folder; names of outputs are kept."""
     name = path.name if path.name.endswith(SUFFIX) else path.name.removesuffix(".onnx") + SUFFIX
     return (out_dir or path.parent) / name
 
 
 def default_outputs(paths: Sequence[Path], out_dir: Path | None = None) -> list[Path]:
-    """`default_output` for many: below `out_dir`, models keep the folders that they have below their common one."""
+    """`default_output` for many models, which keep their folders (relative to their common folder) in `out_dir`."""
     if out_dir is None or not paths:
         return [default_output(path) for path in paths]
     folders = [path.absolute().parent for path in paths]
@@ -32,25 +32,25 @@ def default_outputs(paths: Sequence[Path], out_dir: Path | None = None) -> list[
 
 
 def default_reverted(path: Path) -> Path:
-    """`model.jumprelu.onnx` becomes `model.reverted.onnx`, beside it."""
+    """`model.jumprelu.onnx` becomes `model.reverted.onnx`, next to it."""
     return path.parent / (path.name.removesuffix(SUFFIX).removesuffix(".onnx") + REVERTED)
 
 
 def expand(arguments: Iterable[str | Path], *, in_place: bool = False) -> list[Path]:
-    """The model files that paths, globs and folders name, each once, in a stable order.
+    """The model files that paths, globs and folders select, each once, in a stable order.
 
-    A folder stands for every `.onnx` file below it. Outputs of this tool are passed over (`*.jumprelu.onnx`,
-    `*.reverted.onnx`) unless they, or a glob with that ending, are named; beside the model that they came from they are
-    passed over even then, as both would be written to one file, unless that is `in_place`.
+    A folder selects every `.onnx` file below it. Folders and globs skip outputs of this tool (`*.jumprelu.onnx`,
+    `*.reverted.onnx`), except a glob with that ending. An output is always skipped if the model that it came from is
+    selected too, since both would be written to one file, unless `in_place` is set.
 
     Raises:
-        ModelFileError: a glob or a folder holds no model.
+        ModelFileError: a glob or a folder matches no model.
     """
     found: dict[Path, None] = {}
     for argument in arguments:
         path, text = Path(argument), str(argument)
         if not text:
-            raise ModelFileError("'': an empty name is no model")
+            raise ModelFileError("'': an empty name is not a model")
         if _holds(path.is_dir):
             matches = [entry for entry in path.rglob("*.onnx") if not entry.name.endswith(OUTPUTS)]
         elif has_magic(text) and not _holds(path.exists):
@@ -61,13 +61,13 @@ def expand(arguments: Iterable[str | Path], *, in_place: bool = False) -> list[P
             continue
         matches = sorted(entry for entry in matches if entry.is_file())
         if not matches:
-            raise ModelFileError(f"{argument}: no model here (files that end with .onnx)")
+            raise ModelFileError(f"{argument}: no model found (files that end with .onnx)")
         found.update(dict.fromkeys(matches))
     return [path for path in found if in_place or _model_of(path) not in found]
 
 
 def _model_of(output: Path) -> Path | None:
-    """The model whose default output has this name, None where the name is no such output's."""
+    """The model whose default output has this name, None for any other name."""
     for suffix in OUTPUTS:
         if output.name.endswith(suffix):
             return output.with_name(output.name.removesuffix(suffix) + ".onnx")
@@ -75,7 +75,7 @@ def _model_of(output: Path) -> Path | None:
 
 
 def _holds(test: Callable[[], bool]) -> bool:
-    """Whether a path is there; one that the system refuses to look at is left for `load` to explain."""
+    """The result of a test on a path, False if the system refuses it (`load` will then explain)."""
     try:
         return test()
     except OSError:
@@ -83,12 +83,12 @@ def _holds(test: Callable[[], bool]) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for outputs where it is missing.
+    """Create a folder for outputs if it is missing.
 
     Raises:
-        ModelFileError: it cannot be made.
+        ModelFileError: it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be made a folder ({error.strerror})") from error
+        raise ModelFileError(f"{path}: cannot create the folder ({error.strerror})") from error

@@ -104,7 +104,7 @@ def _max(at: NodeInScope) -> Match | Refusal | None:
     zero = at.constant(zeros[0])
     given = at.types.get(others[0], TensorType()).shape
     if zero is not None and not _keeps_shape(zero.shape, given):
-        return Refusal(f"the constant of shape {list(zero.shape)} may widen its input", others[0])
+        return Refusal(f"the constant of shape {list(zero.shape)} may broadcast its input to a larger shape", others[0])
     return Match("Max", others[0])
 
 
@@ -158,7 +158,7 @@ def _prelu(at: NodeInScope) -> Match | Refusal:
         return Refusal("slope is not 0 everywhere: it lets negative values through", at.input(0))
     given = at.types.get(at.input(0), TensorType()).shape
     if given is not None and _widens(slope.shape, given):
-        return Refusal(f"the slope of shape {list(slope.shape)} widens its input", at.input(0))
+        return Refusal(f"the slope of shape {list(slope.shape)} broadcasts its input to a larger shape", at.input(0))
     return Match("PRelu", at.input(0))
 
 

@@ -72,12 +72,12 @@ class Provenance:
 
 
 def is_patched(model: ModelProto) -> bool:
-    """Whether a model carries the record of a patch."""
+    """Whether a model has the record of a patch."""
     return any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
 
 
 def write_provenance(model: ModelProto, record: Provenance) -> None:
-    """Append the record to a model that carries none."""
+    """Append the record to a model that has none."""
     jumps = {site.name: site.parameters.to_json() for site in record.sites}
     undo = {
         "sites": [
@@ -118,13 +118,13 @@ def read_provenance(model: ModelProto) -> Provenance:
     """The record of a patched model.
 
     Raises:
-        ProvenanceError: the model carries no record, or one that cannot be read.
+        ProvenanceError: the model has no record, or one that cannot be read.
     """
     entries = {
         entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props if entry.key.startswith(PREFIX)
     }
     if not entries:
-        raise ProvenanceError("the model carries no record of a patch (metadata_props onnx_jumprelu.*)")
+        raise ProvenanceError("the model has no record of a patch (metadata_props onnx_jumprelu.*)")
     try:
         return _parse(entries)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
@@ -164,7 +164,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
 
 
 def drop_provenance(model: ModelProto) -> None:
-    """Remove the record; other metadata stay as they are."""
+    """Remove the record; other metadata are kept."""
     for index in reversed(range(len(model.metadata_props))):
         if model.metadata_props[index].key.startswith(PREFIX):
             del model.metadata_props[index]

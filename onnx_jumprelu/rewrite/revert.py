@@ -1,4 +1,4 @@
-"""Undoing a patch: each original node back in its place, everything that was added out again."""
+"""Reverts a patch: restores each original node and removes everything that was added."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, drop_provenanc
 def revert_model(model: ModelProto) -> ModelProto:
     """The model as it was before it was patched: for an unchanged patched model, the same bytes when serialized.
 
-    Nodes are found by the names of their outputs, so what was changed elsewhere since the patch stays.
+    Nodes are found by the names of their outputs, so changes made elsewhere since the patch are kept.
 
     Args:
         model: A patched model; it is not changed.
 
     Raises:
-        ProvenanceError: the model carries no record of a patch, or its sites were changed since.
+        ProvenanceError: the model has no record of a patch, or its sites were changed afterwards.
     """
     reverted = copy.deepcopy(model)
     revert_in_place(reverted)
@@ -32,7 +32,7 @@ def revert_model(model: ModelProto) -> ModelProto:
 
 
 def revert_in_place(model: ModelProto) -> None:
-    """`revert_model` on the model itself; where it raises, the model is unchanged."""
+    """`revert_model` on the model itself. If it raises, the model is unchanged."""
     record = read_provenance(model)
     scopes = {scope.path: scope for scope in walk_scopes(model)}
     restored, removed = _locate(record, scopes)
@@ -58,13 +58,13 @@ Removed = dict[str, set[int]]
 
 
 def _locate(record: Provenance, scopes: dict[str, Scope]) -> tuple[Restored, Removed]:
-    """Where each original node goes, and which nodes go: indices by the scope's path."""
+    """Indices of the nodes to restore and of the nodes to remove, by the scope's path."""
     restored: Restored = {}
     removed: Removed = {}
     producers: dict[str, dict[str, int]] = {}
     for path in {site.scope for site in record.sites} | set(record.shared):
         if path not in scopes:
-            raise _changed(f"'{path}' is gone")
+            raise _changed(f"'{path}' is missing")
         producers[path] = {
             output: index for index, node in enumerate(scopes[path].nodes) for output in node.output if output
         }
@@ -79,7 +79,7 @@ def _locate(record: Provenance, scopes: dict[str, Scope]) -> tuple[Restored, Rem
 
 def _index(producers: dict[str, int], tensor: str) -> int:
     if tensor not in producers:
-        raise _changed(f"no node puts out '{tensor}'")
+        raise _changed(f"no node outputs '{tensor}'")
     return producers[tensor]
 
 
@@ -97,7 +97,7 @@ def _original(site: PatchedSite) -> NodeProto:
 
 
 def _check_nothing_dangles(record: Provenance, scopes: dict[str, Scope], restored: Restored, removed: Removed) -> None:
-    """Refuse where a later change made something else depend on what goes, or dropped what comes back needs."""
+    """Refuse if a later change uses what would be removed, or removed what a restored node reads."""
     gone = set(record.jump_inputs)
     defined: set[str] = {""}
     used: set[str] = set()
@@ -115,12 +115,12 @@ def _check_nothing_dangles(record: Provenance, scopes: dict[str, Scope], restore
             defined.update(node.output)
             used.update(back[index].input if index in back else node.input)
             if index not in back and _is_ours(node.domain, node.op_type, record):
-                raise _changed(f"'{node.name or node.op_type}' calls {node.op_type} too")
+                raise _changed(f"'{node.name or node.op_type}' also calls {node.op_type}")
     for name in sorted(used & gone):
         raise _changed(f"'{name}' is used elsewhere")
     for node in (node for nodes in restored.values() for node in nodes.values()):
         for name in set(node.input) - defined:
-            raise _changed(f"'{name}', which '{node.output[0]}' was computed from, is gone")
+            raise _changed(f"'{name}', which '{node.output[0]}' was computed from, is missing")
 
 
 def _is_ours(domain: str, name: str, record: Provenance) -> bool:
@@ -128,7 +128,7 @@ def _is_ours(domain: str, name: str, record: Provenance) -> bool:
 
 
 def _boundary(scope: Scope) -> tuple[set[str], set[str]]:
-    """Names that a scope starts from (inputs, initializers), and names that it puts out."""
+    """Names of a scope's inputs and initializers, and names of its outputs."""
     if isinstance(scope.proto, FunctionProto):
         return set(scope.proto.input), set(scope.proto.output)
     graph = scope.proto
@@ -146,7 +146,7 @@ def _remove_named(values: MutableSequence[Any], names: Iterable[str]) -> None:
     for name in names:
         index = max((index for index, value in enumerate(values) if value.name == name), default=None)
         if index is None:
-            raise _changed(f"the graph input '{name}' is gone")
+            raise _changed(f"the graph input '{name}' is missing")
         del values[index]
 
 

@@ -65,7 +65,7 @@ def _plan_site(model: ModelProto, found: Found, parameters: Parameters, options:
         if model.ir_version < FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS:
             return f"IR version {model.ir_version} has no overridable inputs; leave out the jump input"
         if site.scope.startswith("function "):
-            return "a function body cannot see a graph input; inline the function, or leave out the jump input"
+            return "a function body cannot read a graph input; inline the function, or leave out the jump input"
     elem_type = parameter_type(found.elem_type) if options.jump_input else found.elem_type
     if parameters.n_channels is not None:
         _check_channels(site, parameters.n_channels)

@@ -1,4 +1,4 @@
-"""The checks, one function each: what was found, or an exception that says what is wrong."""
+"""The checks: one function each, which returns what was found or raises an exception that says what is wrong."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from onnx_jumprelu.verification.structure import Region, compare
 from onnx_jumprelu.version import __version__
 
 OPTIMIZED = (
-    "Optimized sessions may differ around the jump: fusions and other kernels change the last bit of a pre-activation, "
-    "and where it lies at the jump, a last-bit difference decides between 0 and the jump itself. That is rounding at a "
+    "Optimized sessions may differ around the jump: fusions and other kernels change the last bit of a pre-activation. "
+    "For a pre-activation at the jump, the last bit decides between 0 and the jump. This is rounding at a "
     "discontinuity, not a wrong rewrite; the checks above run with graph optimizations off."
 )
 
 
-LARGEST_PIECE = 2**22  # values of a site at once: every number of a 16-bit type for each of many channels is too much
+LARGEST_PIECE = 2**22  # values per run of a site: all numbers of a 16-bit type for each of many channels are too many
 
 
 class FailedError(JumpReLUError):
-    """A check that does not hold; the message is its detail."""
+    """A check that failed; the message is its detail."""
 
 
 def _checker(pair: Pair) -> str:
@@ -51,12 +51,12 @@ def _checker(pair: Pair) -> str:
         return "onnx accepts the patched model"
     if _checker_problem(pair.original) is None:
         raise FailedError(problem)
-    return f"onnx refuses the original and the patched model alike: {problem}"
+    return f"onnx rejects both the original and the patched model: {problem}"
 
 
 def _checker_problem(file: ModelFile) -> str | None:
     try:
-        # By its path where weights lie outside, which the checker looks up beside the file.
+        # Models with external weights by path: the checker looks for the weights next to the file.
         onnx.checker.check_model(str(file.path) if file.external_data else file.model)
     except (onnx.checker.ValidationError, ValueError) as error:
         return one_line(error)
@@ -73,12 +73,14 @@ def _session(pair: Pair) -> str:
     OrtRunner(pair.patched.model, pair.patched.path.parent)
     if _uses_bfloat16(pair.original.model):
         pair.engine = REFERENCE
-        return f"onnxruntime loads the patched model; {REFERENCE} runs both, as NumPy hands it no bfloat16"
+        return (
+            f"onnxruntime loads the patched model; {REFERENCE} runs both, since NumPy arrays of bfloat16 cannot be fed"
+        )
     return "onnxruntime loads the patched model"
 
 
 def _uses_bfloat16(model: ModelProto) -> bool:
-    """Whether values that the checks feed or compare are bfloat16."""
+    """Whether the checks feed or compare bfloat16 values."""
     boundary = (value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output))
     return TensorProto.BFLOAT16 in {*boundary, *(found.elem_type for found in find_sites(model))}
 
@@ -86,7 +88,7 @@ def _uses_bfloat16(model: ModelProto) -> bool:
 def _structure(pair: Pair) -> str:
     pair.regions = compare(pair.original.model, pair.patched.model)
     if not pair.regions:
-        raise FailedError("the models are the same: nothing was patched")
+        raise FailedError("the models are equal: nothing was patched")
     for location in pair.original.external_data:
         ours, theirs = (file.path.parent / location for file in (pair.original, pair.patched))
         if not ours.samefile(theirs) and not filecmp.cmp(ours, theirs, shallow=False):
@@ -98,11 +100,11 @@ def _record(pair: Pair) -> str:
     record = pair.record
     if record is None:
         lowering = _lowering_without_record(pair)
-        known = f"its nodes are those of lowering {lowering}" if lowering else "its nodes are tested by samples alone"
-        return f"the file carries no record of its patch and cannot be reverted; jumps read from its graph, {known}"
+        known = f"its nodes are those of lowering {lowering}" if lowering else "its nodes are only tested on samples"
+        return f"the file has no record of its patch and cannot be reverted; jumps were read from its graph, {known}"
     recorded = {(site.scope, site.tensor): site for site in record.sites}
     if recorded.keys() != {(region.found.site.scope, region.found.site.tensor) for region in pair.regions}:
-        raise FailedError("the record names other sites than the graph has")
+        raise FailedError("the sites in the record are not those of the graph")
     for region in pair.regions:
         site = recorded[region.found.site.scope, region.found.site.tensor]
         elem_type = parameter_type(region.found.elem_type) if site.inputs else region.found.elem_type
@@ -119,12 +121,14 @@ def _record(pair: Pair) -> str:
             f"jumps as recorded ({record.lowering}, by version {record.version}); reverting gives the original's bytes"
         )
     if patch_as_recorded(pair.original.model, record).SerializeToString() != pair.patched.model.SerializeToString():
-        raise FailedError("patching the original as recorded gives another model: the patched one was changed since")
+        raise FailedError(
+            "patching the original as recorded gives a different model: the patched model was changed afterwards"
+        )
     return f"patching the original as recorded ({record.lowering}) gives these bytes; reverting gives the original's"
 
 
 def _lowering_without_record(pair: Pair) -> str | None:
-    """The lowering that gives the patched model's very bytes, None where none of this tool's does."""
+    """The lowering whose output has the same bytes as the patched model, None where there is none."""
     given = {region.found.site.name: pair.parameters(region) for region in pair.regions}
     for lowering, keep_nan in itertools.product(LOWERINGS, (False, True)):
         with contextlib.suppress(JumpReLUError):
@@ -143,13 +147,13 @@ def _sites(pair: Pair) -> str:
     n_values = sum(_site_alone(pair, region) for region in pair.regions)
     n_sites, n_inside, where = _sites_inside(pair)
     return (
-        f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_values} values), "
-        f"{n_sites} in the main graph inside the running model too ({n_inside} values), on {where}"
+        f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_values} values), and "
+        f"{n_sites} sites of the main graph inside the running model ({n_inside} values), on {where}"
     )
 
 
 def _site_alone(pair: Pair, region: Region) -> int:
-    """Run one site's nodes on edge cases and random numbers, optimized and not; returns how many values agreed."""
+    """Run the nodes of one site on edge cases and random numbers, optimized and not; returns how many values agreed."""
     elem_types = POSSIBLE_TYPES if region.found.elem_type is None else (region.found.elem_type,)
     return sum(_site_of_type(pair, region, elem_type) for elem_type in elem_types)
 
@@ -161,7 +165,7 @@ def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
     keeps_nan = pair.keeps_nan(site.name)
     undecided = np.zeros(x.shape, bool)
     if keeps_nan is None or (keeps_nan and cap is not None):
-        undecided |= np.isnan(x)  # no record says, or it is up to the operator that caps
+        undecided |= np.isnan(x)  # the record does not say, or the capping operator decides
     if region.found.elem_type is None and elem_type == TensorProto.FLOAT16:
         undecided |= at_discontinuity(x, parameters)  # see _sites_inside: the jump may be left unrounded
     x[undecided] = 0
@@ -177,7 +181,7 @@ def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
 
 
 def _sites_inside(pair: Pair) -> tuple[int, int, str]:
-    """Run the whole model, compare input and output of each site of the main graph; returns how many, and of what."""
+    """Compare input and output of each main-graph site in the running model; returns numbers of sites and values."""
     regions = [region for region in pair.regions if region.scope.path == "main"]
     _, _, source = pair.trial
     values = _tapped(pair, [name for region in regions for name in (region.found.site.input, region.found.site.tensor)])
@@ -192,7 +196,7 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
         expected = jumprelu(x, parameters, region.found.cap)
         decided = ~np.isnan(x)
         if x.dtype == np.float16:
-            # onnxruntime computes float16 in float32 on the CPU, merges casts, and so may compare before it rounds.
+            # On the CPU, onnxruntime computes float16 in float32 and merges casts, so it may compare before it rounds.
             decided &= ~at_discontinuity(x, parameters)
         wrong = difference(y[decided], expected[decided])
         if wrong:
@@ -202,7 +206,7 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
 
 
 def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
-    """Values of tensors of the patched model's main graph, by name."""
+    """Values of tensors in the main graph of the patched model, by name."""
     feeds, _, _ = pair.trial
     tapped = copy.deepcopy(pair.patched.model)
     wanted = [name for name in dict.fromkeys(names) if name not in feeds]
@@ -219,19 +223,19 @@ def _jump_zero(pair: Pair) -> str:
     actual = pair.runner(zeroed, pair.patched).run(None, feeds)
     wrong, engine = _first_difference(pair, actual, expected), ""
     if wrong and any(region.found.elem_type == TensorProto.FLOAT16 for region in pair.regions):
-        # onnxruntime computes float16 in float32 on the CPU and merges the casts between operators that lack a float16
-        # kernel, so that it rounds less often behind a Where than behind a Relu. The evaluator rounds where ONNX says.
+        # On the CPU, onnxruntime computes float16 in float32 and merges the casts between operators without a float16
+        # kernel, so it rounds less often after a Where than after a Relu. The reference evaluator rounds as ONNX says.
         models = ((pair.original.model, pair.original), (zeroed, pair.patched))
         expected, actual = (ReferenceRunner(model, file.path.parent).run(None, feeds) for model, file in models)
         wrong, engine = _first_difference(pair, actual, expected), f" in {REFERENCE}, which rounds float16 everywhere"
     if wrong:
-        raise FailedError(f"not the original's outputs on {source}{engine}: {wrong}")
+        raise FailedError(f"the outputs differ from the original's on {source}{engine}: {wrong}")
     n_values = sum(array.size for array in arrays(actual))
     return f"all {n_values} output values equal the original's bit for bit, on {source}, optimizations off{engine}"
 
 
 def _first_difference(pair: Pair, actual: list[Array], expected: list[Array]) -> str:
-    """The first output that differs, and how; empty where none does."""
+    """The first output that differs, and how; '' where none does."""
     for value, output, wanted in zip(pair.original.model.graph.output, actual, expected, strict=True):
         ours, theirs = arrays(output), arrays(wanted)
         if len(ours) != len(theirs):
@@ -239,13 +243,16 @@ def _first_difference(pair: Pair, actual: list[Array], expected: list[Array]) ->
         for one, other in zip(ours, theirs, strict=True):
             wrong = difference(one, other)
             if wrong:
-                nan = ". The original computes NaN here, which Relu lets through: give inputs without" * has_nan(other)
+                nan = (
+                    ". The original computes NaN here, which Relu keeps; give inputs that do not produce NaN"
+                    * has_nan(other)
+                )
                 return f"'{value.name}': {wrong}{nan}"
     return ""
 
 
 def optimized(pair: Pair) -> str:
-    """What changes when graph optimizations are on: a note, since rounding is not the rewrite's fault."""
+    """A note on what changes with graph optimizations on. Not a check: such differences are rounding."""
     if pair.engine == REFERENCE:
         return OPTIMIZED
     try:
@@ -259,7 +266,7 @@ def optimized(pair: Pair) -> str:
 
 
 def _distance(one: object, other: object) -> float:
-    """Largest difference of two outputs, NaN left out."""
+    """Largest difference of two outputs, ignoring NaN."""
     largest = 0.0
     for ours, theirs in zip(arrays(one), arrays(other), strict=True):
         if ours.dtype.kind in "fV" and ours.shape == theirs.shape:

@@ -1,4 +1,4 @@
-"""Inputs to try a model on: the caller's, or seeded random ones that fit its declared inputs."""
+"""Inputs to run a model on: the caller's, or seeded random ones that fit the declared inputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
 
-MOST_EXAMPLES = 16  # of data; more would prove no more
-# Sizes to try, one after the other, for the dimensions that a file leaves open: the first one, and all others.
+MOST_EXAMPLES = 16  # of the data; more examples would not make the proof stronger
+# Sizes to try for open dimensions, in this order: of the first axis, and of all other axes.
 OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
 
 
@@ -99,10 +99,10 @@ def _fitted(value: ValueInfoProto, array: Array) -> Array:
 
 
 def random_feeds(model: ModelProto, seed: int) -> Iterator[dict[str, Array]]:
-    """Seeded random inputs, one guess after the other for the sizes that the file leaves open.
+    """Seeded random inputs, with one guess after the other for open dimensions.
 
-    Floating-point inputs are standard normal, in a second round uniform between 0 and 1 (for a logarithm, say);
-    integers and booleans are 0 or 1, which most models take as indices too.
+    Floating-point inputs are standard normal, then uniform between 0 and 1 (for models with a logarithm, say). Integers
+    and booleans are 0 or 1, which most models also accept as indices.
 
     Raises:
         DataError: an input is not a tensor of numbers.
@@ -132,5 +132,5 @@ def _random(
     if dtype.kind in "biu":
         return rng.integers(0, 2, dims).astype(dtype)
     if dtype.kind in "OSU":
-        raise DataError(f"the input '{name}' is a text; give real inputs")
+        raise DataError(f"the input '{name}' holds text; give real inputs")
     return (rng.standard_normal(dims) if normal else rng.random(dims)).astype(dtype)

@@ -1,4 +1,4 @@
-"""The two models of a verification, and how to run them."""
+"""The two models of a verification, their inputs, and how to run them."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Pair:
 
     @cached_property
     def record(self) -> Provenance | None:
-        """What the patched file says of its patch, None where it says nothing. Raises ProvenanceError if damaged."""
+        """The record in the patched file, None where there is none. Raises ProvenanceError if it is damaged."""
         return read_provenance(self.patched.model) if is_patched(self.patched.model) else None
 
     def keeps_nan(self, site: str) -> bool | None:
-        """Whether a site is to let NaN through, None where no record says."""
+        """Whether a site keeps NaN according to the record, None where there is no record."""
         if self.record is None:
             return None
         return self.record.keep_nan or any(
@@ -76,14 +76,14 @@ class Pair:
         )
 
     def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:
-        """A model, or one made from it, ready to run with the weights beside it. Raises RunError if it cannot be."""
+        """A model ready to run, with the external weights of the file `of`. Raises RunError if it cannot be loaded."""
         if self.engine == REFERENCE:
             return ReferenceRunner(model, of.path.parent)
         return OrtRunner(model, of.path.parent, optimize=optimize)
 
     @cached_property
     def trial(self) -> tuple[Feeds, list[Array], str]:
-        """Inputs on which the original runs, its outputs, and what the inputs are."""
+        """Inputs on which the original runs, its outputs, and a description of the inputs."""
         runner = self.runner(self.original.model, self.original)
         if self.x is not None:
             feeds = given_feeds(self.original.model, self.x)
@@ -100,7 +100,7 @@ class Pair:
                 return feeds, outputs, source
             fallback = fallback or (feeds, outputs, source)
         if fallback is None:
-            raise RunError(f"the original does not run on random inputs, give real ones: {error}")
+            raise RunError(f"the original does not run on random inputs ({error}); give real inputs")
         return fallback
 
 

@@ -1,7 +1,7 @@
-"""One site at a time: the nodes that stand for an activation against JumpReLU written in NumPy, bit for bit.
+"""One site as a model of its own, and the comparison of its output with the definition, bit for bit.
 
-Equal means the same bits, with two exceptions. A zero's sign does not count: onnxruntime's own Relu returns -0 for -0,
-LeakyRelu with alpha 0 returns -0 for every negative number, and -0 == 0. One NaN is as good as another.
+Equal means the same bits, with two exceptions. The sign of zero is ignored: onnxruntime's Relu returns -0 for -0, and
+LeakyRelu with alpha 0 returns -0 for every negative number. All NaNs are equal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onnx_jumprelu.graphs.constants import NotConstantError, numpy_dtype
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.verification.structure import Region, StructureError
 
-# Where the file does not tell the element type, a site must be right for each that onnxruntime computes with.
+# A site whose element type is unknown must be right for each type that onnxruntime computes with.
 POSSIBLE_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
@@ -37,7 +37,7 @@ class Difference:
 
 
 def difference(actual: Array, expected: Array) -> Difference | None:
-    """Where two arrays of one shape and type differ, None where they do not; see the module for what equal means."""
+    """How two arrays differ, None where they are equal; the module says what equal means."""
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         described = f"{actual.dtype}{list(actual.shape)} against {expected.dtype}{list(expected.shape)}"
         return Difference(max(actual.size, expected.size), max(actual.size, expected.size), described)
@@ -88,7 +88,7 @@ def parameters_in_graph(region: Region, defaults: Mapping[str, Array]) -> Parame
 def site_model(
     region: Region, elem_type: int, shape: tuple[int, ...], patched: ModelProto, inputs: set[str]
 ) -> ModelProto:
-    """A site's nodes as a model of their own, from pre-activation to activation, both of this shape but for axis 0."""
+    """A site's nodes as a model, from pre-activation to activation, both of this shape with any size of axis 0."""
     site, proto = region.found.site, _root(region)
     dims: list[str | int | None] = ["N", *shape[1:]]
     graph = helper.make_graph(
@@ -103,7 +103,7 @@ def site_model(
             graph.initializer.append(_bound(region, name, elem_type))
     imports = proto.opset_import if isinstance(proto, FunctionProto) else patched.opset_import
     functions = [function for function in patched.functions if function.domain == DOMAIN]
-    # Before IR 4 every initializer had to be an input too; the nodes mean the same in either.
+    # Before IR 4 every initializer had to be an input too; the nodes mean the same in both versions.
     ir_version = max(patched.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
     return helper.make_model(graph, opset_imports=list(imports), functions=functions, ir_version=ir_version)
 
@@ -118,5 +118,5 @@ def _root(region: Region) -> object:
 def _bound(region: Region, name: str, elem_type: int) -> TensorProto:
     try:
         return numpy_helper.from_array(region.found.scope.constant(name), name)
-    except NotConstantError:  # a slope that lies outside is not read any more
+    except NotConstantError:  # a slope in an external file, which the patched nodes do not read
         return numpy_helper.from_array(np.zeros((), numpy_dtype(elem_type)), name)

@@ -1,6 +1,6 @@
-"""Comparing two models: outside the activation sites they must be the same, to the byte.
+"""Compares two models: outside the activation sites they must be equal to the byte.
 
-Nothing here trusts what `patch` recorded: sites are found as the places where the node lists differ.
+The record of the patch is not used: sites are found as the places where the node lists differ.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from onnx_jumprelu.rewrite.record import drop_provenance
 
 
 class StructureError(JumpReLUError):
-    """Two models that differ where they must not."""
+    """Two models differ outside the activation sites."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """What stands in the patched model where the original has an activation.
+    """The nodes that replace one activation in the patched model.
 
     Attributes:
         found: The activation in the original.
         scope: Its scope in the patched model.
-        nodes: The nodes in its place, in order; the last one puts out the activation's tensor.
+        nodes: The nodes in its place, in order; the last one outputs the activation's tensor.
     """
 
     found: Found
@@ -38,7 +38,7 @@ class Region:
 
 
 def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
-    """The sites of a patched model, after a check that everything else is as in the original.
+    """The sites of a patched model, after checking that everything else is as in the original.
 
     Raises:
         StructureError: something else differs; the message says what.
@@ -72,14 +72,14 @@ def _is_ours(function: FunctionProto) -> bool:
 
 
 def parameter_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
-    """Graph inputs that the patched model has and the original has not, each with a default value."""
+    """Names of the graph inputs with a default value that only the patched model has."""
     given = {value.name for value in original.graph.input}
     defaults = {tensor.name for tensor in patched.graph.initializer}
     return {value.name for value in patched.graph.input if value.name not in given and value.name in defaults}
 
 
 def _shell(model: ModelProto, inputs: set[str], added_functions: set[str]) -> ModelProto:
-    """Everything but the nodes and what a patch may add: the record, jump inputs, functions, and their import."""
+    """A copy without nodes and without what a patch may add: record, parameter inputs, functions, their import."""
     shell = copy.deepcopy(model)
     drop_provenance(shell)
     del shell.graph.node[:]
@@ -123,7 +123,7 @@ def _drop_import(owner: ModelProto | FunctionProto) -> None:
 def _compare_scope(
     ours: Scope, theirs: Scope, activations: dict[tuple[str, str], Found], inputs: set[str]
 ) -> list[Region]:
-    """Walk both node lists side by side; what is only in the patched one must serve a site."""
+    """Walk both node lists in parallel; nodes that are only in the patched list must belong to a site."""
     if ours.parent is not None and _bare(ours.proto) != _bare(theirs.proto):
         raise StructureError(f"'{ours.path}' differs outside its nodes")
     remaining = list(ours.nodes)[::-1]
@@ -143,12 +143,12 @@ def _compare_scope(
     for name in used & makers.keys():
         raise StructureError(f"in '{ours.path}', '{name}' is used outside the activation sites")
     regions = []
-    served: set[int] = set()
+    in_sites: set[int] = set()
     for found, end in ends:
         needed = _needed(found, end, added, makers, inputs)
-        served |= needed
+        in_sites |= needed
         regions.append(Region(found, theirs, (*(added[index] for index in sorted(needed)), end)))
-    for index in set(range(len(added))) - served:
+    for index in set(range(len(added))) - in_sites:
         raise StructureError(f"in '{ours.path}', node '{_label(added[index])}' is not in the original")
     return regions
 
@@ -156,7 +156,9 @@ def _compare_scope(
 def _activation(node: NodeProto, scope: Scope, activations: dict[tuple[str, str], Found]) -> Found:
     found = activations.get((scope.path, next(iter(node.output), "")))
     if found is None or not found.site.patchable:
-        raise StructureError(f"in '{scope.path}', node '{_label(node)}' was changed and is no activation to be patched")
+        raise StructureError(
+            f"in '{scope.path}', node '{_label(node)}' was changed and is not an activation that can be patched"
+        )
     return found
 
 
@@ -172,12 +174,12 @@ def _needed(found: Found, end: NodeProto, added: list[NodeProto], makers: dict[s
                 needed.add(makers[name])
                 todo += added[makers[name]].input
         elif name not in allowed:
-            raise StructureError(f"site '{found.site.name}' reads '{name}', which the activation did not")
+            raise StructureError(f"site '{found.site.name}' reads '{name}', which the activation did not read")
     return needed
 
 
 def _own(node: NodeProto) -> bytes:
-    """A node without the nodes of its subgraphs, which are compared as scopes of their own."""
+    """A node serialized without its subgraphs, which are compared as scopes of their own."""
     if not any(True for _ in subgraphs_of(node)):
         return node.SerializeToString()
     bare = copy.deepcopy(node)

@@ -1,4 +1,4 @@
-"""The proof: each check has a name, a verdict and a sentence."""
+"""Verifies a patched model against its original: each check has a name, a result and a sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_CHECKS = len(CHECKS)
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked: its name, whether it holds, and what was found."""
+    """The result of one check: its name, whether it holds, and what was found."""
 
     name: str
     ok: bool
@@ -30,7 +30,7 @@ class Check:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """All checks in order, and notes that explain without judging."""
+    """All checks in order, and notes that explain but do not affect the result."""
 
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
@@ -56,12 +56,12 @@ def verify(
     Checks, in order: `checker` (onnx accepts the patched model), `session` (onnxruntime loads it), `structure` (outside
     the sites both graphs are the same), `record` (what the file says of its patch is what its graph does), `sites`
     (each site's nodes equal JumpReLU bit for bit, alone and inside the running model), `jump 0` (with all jumps set to
-    0 and graph optimizations off, outputs equal the original's bit for bit). The sign of a zero does not count.
+    0 and graph optimizations off, outputs equal the original's bit for bit). The sign of zero is ignored.
 
     A model whose element types onnxruntime's CPU provider lacks (bfloat16) runs in onnx's reference evaluator.
 
     Args:
-        original: The model before the patch, or its file; of a model that was patched before, its own original counts.
+        original: The model before the patch, or its file. If it is itself patched, its own original is used.
         patched: The model after it, or its file.
         x: Real inputs: an array or arrays by input name, as the model takes them; `Data` or an `.npz` file, in data
             space. Seeded random ones by default.

@@ -306,7 +306,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["patch", "relu.onnx", "--jump", "1", "-o", "x.onnx", "--in-place"],
         "give only one of -o and --in-place",
     ),
-    "no match": (["patch", "*.none", "--jump", "1"], "*.none: no model here"),
+    "no match": (["patch", "*.none", "--jump", "1"], "*.none: no model found"),
     "bad lowering": (["patch", "relu.onnx", "--jump", "1", "--lowering", "fancy"], "--lowering"),
     "impossible lowering": (
         ["patch", "relu.onnx", "--jump", "1", "--lowering", "thresholded-relu", "--keep-nan"],
@@ -315,7 +315,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no jobs": (["patch", "relu.onnx", "--jump", "1", "--jobs", "0"], "--jobs"),
     "unknown option": (["patch", "relu.onnx", "--jmup", "1"], "--jmup"),
     "unknown command": (["pach", "relu.onnx"], "pach"),
-    "nothing to revert": (["revert", "relu.onnx"], "relu.onnx: the model carries no record of a patch"),
+    "nothing to revert": (["revert", "relu.onnx"], "relu.onnx: the model has no record of a patch"),
     "json nowhere": (["inspect", "relu.onnx", "--json", "none/x.json"], "none/x.json: cannot be written"),
     "verify what": (["verify", "relu.onnx", "none.onnx"], "none.onnx: cannot be read"),
     "data missing": (["verify", "relu.onnx", "relu.onnx", "--data", "none.npz"], "none.npz: cannot be read"),
@@ -339,7 +339,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json over the model": (["inspect", "relu.onnx", "--json", "relu.onnx"], "relu.onnx: is an input"),
     "json over the output": (["patch", "relu.onnx", "--jump", "1", "--json", "relu.jumprelu.onnx"], "is an input"),
     "json nowhere after a patch": (["patch", "relu.onnx", "--jump", "1", "--json", "none/x.json"], "cannot be written"),
-    "an empty name": (["patch", "", "--jump", "1", "--in-place"], "an empty name is no model"),
+    "an empty name": (["patch", "", "--jump", "1", "--in-place"], "an empty name is not a model"),
     "demo nowhere": (["demo", "--out-dir", "bad.onnx"], "bad.onnx: cannot be made a folder"),
 }
 

@@ -133,7 +133,7 @@ def test_arguments_of_other_kinds() -> None:
         ("(float[N, 4] x) => (double[N, 4] y) { a = Exp(x)  y = Cast<to=11>(a) }", "leave out the final Cast"),
         (
             "(float[N, 4] x) => (float[1, 4] y) { axes = Constant<value_ints=[0]>()  y = ReduceMean(x, axes) }",
-            "has a batch of 1 whatever the input's",
+            "has a batch of 1 for every input",
         ),
     ],
 )

@@ -242,11 +242,11 @@ class TestExpand:
     @pytest.mark.parametrize("name", ["empty", "*.nothing"])
     def test_nothing_found(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "empty").mkdir()
-        with pytest.raises(ModelFileError, match="no model here"):
+        with pytest.raises(ModelFileError, match="no model found"):
             expand([tmp_path / name])
 
     def test_an_empty_name_is_not_the_current_folder(self) -> None:
-        with pytest.raises(ModelFileError, match="an empty name is no model"):
+        with pytest.raises(ModelFileError, match="an empty name is not a model"):
             expand([""])
 
     def test_outputs_and_folders_are_passed_over(self, folder: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_model_that_breaks_onnxs_rules_is_one_line(tmp_path: Path) -> None:
 
 def test_a_patch_that_could_not_be_undone_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnx_jumprelu.rewrite.batch.revert_model", lambda model: model)
-    with pytest.raises(PatchError, match="cannot be patched in a way that can be undone"):
+    with pytest.raises(PatchError, match="cannot be patched so that the patch can be reverted"):
         patch_file(folder / "a.onnx", jump=0.5)
     assert not (folder / "a.jumprelu.onnx").exists()
 

@@ -192,7 +192,7 @@ class TestJumpInput:
     def test_in_subgraphs_but_not_in_functions(self) -> None:
         result = patch_model(parse(NESTED), 0.5, jump_input=True)
         assert len(result.sites) == 5
-        assert all("function body cannot see a graph input" in site.reason for site in result.skipped)
+        assert all("function body cannot read a graph input" in site.reason for site in result.skipped)
         assert len(result.skipped) == 2
 
     def test_ir_3_has_none(self) -> None:

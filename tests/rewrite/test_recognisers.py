@@ -87,11 +87,11 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
               <float zero = {0}> { y = Max(x, z, zero) }"""),
     ),
     "Max that widens": (
-        "may widen its input",
+        "may broadcast its input to a larger shape",
         single("Max", inputs=["x", "zero"], extra={"zero": np.zeros((2, 1), np.float32)}, shape=[1, 3]),
     ),
     "Max that adds a dimension": (
-        "may widen its input",
+        "may broadcast its input to a larger shape",
         single("Max", inputs=["x", "zero"], extra={"zero": np.zeros((1, 1), np.float32)}, shape=[3]),
     ),
     "LeakyRelu that leaks": ("alpha is 0.01, not 0", single("LeakyRelu")),
@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         single("PRelu", inputs=["x", "s"], extra={"s": f32([0, 0, 1e-3])}, shape=["N", 3]),
     ),
     "PRelu, slope larger than the input": (
-        "the slope of shape [1, 4] widens its input",
+        "the slope of shape [1, 4] broadcasts its input to a larger shape",
         single("PRelu", inputs=["x", "s"], extra={"s": np.zeros((1, 4), np.float32)}, shape=["N", 1]),
     ),
     "bound that depends on itself": (

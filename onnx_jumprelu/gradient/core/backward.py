@@ -1,4 +1,4 @@
-"""The driver: walks the nodes from the end, asks each one's rule, adds up cotangents, undoes broadcasting."""
+"""The driver: walks the nodes backwards, applies the rule of each, sums cotangents and undoes broadcasting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
 from onnx_jumprelu.graphs.tensor_types import DISCRETE, Dimension, TensorType
 from onnx_jumprelu.graphs.uses import tensors_used
 
-# Imported for the rules that they register.
+# Imported because they register rules.
 RULE_MODULES = (activation_ops, conv_ops, math_ops, norm_ops, pool_ops, reduction_ops, tensor_ops)
 
 
@@ -42,22 +42,22 @@ def pull_back(
     Args:
         scope: The nodes of the forward pass, in topological order.
         types: What is known of its tensors.
-        cotangents: Where the gradient comes from: the gradient with respect to some tensors of the scope.
-        source: Name of the tensor that it is wanted for.
+        cotangents: The gradient with respect to some tensors of the scope, to start from.
+        source: Name of the tensor whose gradient is wanted.
         surrogate: The derivative at JumpReLU sites: `exact`, `relu` or `smooth`.
         to: Where the nodes go.
 
     Returns:
-        The gradient, of the shape of `source`, or None where nothing depends on it in a way that has a derivative.
+        The gradient, of the shape of `source`, or None where nothing depends on `source` differentiably.
 
     Raises:
-        GradientError: a node has no rule, or something that its rule must know is unknown.
+        GradientError: a node has no rule, or its rule needs a shape or a value that is unknown.
     """
     return _Walk(scope, types, [source], surrogate, to).gradients(cotangents)[source]
 
 
 def reached_from(source: str, nodes: Sequence[NodeProto], types: Mapping[str, TensorType]) -> frozenset[str]:
-    """Tensors that depend on `source` in a way that may have a derivative: no integers, no comparisons."""
+    """Tensors that may depend on `source` differentiably: not through integers or comparisons."""
     return _reached([source], nodes, types)
 
 
@@ -65,15 +65,15 @@ def _reached(sources: Sequence[str], nodes: Sequence[NodeProto], types: Mapping[
     active = set(sources)
     for node in nodes:
         if is_differentiable(node) and active.intersection(tensors_used(node)):
-            # What no rule knows stays active whatever its type, so that a gradient that comes back to it is an error:
-            # a quantized number is an integer, and yet it depends on the input.
+            # Outputs of an operator without a rule stay active whatever their type, so that a gradient that reaches
+            # them is an error: quantized numbers are integers and still depend on the input.
             known = node.op_type in RULES and domain_of(node.domain) == STANDARD_DOMAIN
             active.update(name for name in node.output if name and not (known and _is_discrete(types.get(name))))
     return frozenset(active)
 
 
 def _is_discrete(known: TensorType | None) -> bool:
-    """Whether a tensor is known to hold integers or truth values."""
+    """Whether a tensor is known to hold integers or booleans."""
     return known is not None and known.elem_type in DISCRETE
 
 
@@ -97,7 +97,7 @@ class _Walk:
         return {source: self._take(source) for source in self._sources}
 
     def _step(self, node: NodeProto) -> None:
-        """Hand the cotangents of a node's outputs on to its inputs."""
+        """Pull the cotangents of a node's outputs back to its inputs."""
         self._to.base = f"grad/{node.name or node.output[0]}"
         gs = [self._take(name) for name in node.output]
         if all(g is None for g in gs):
@@ -148,13 +148,13 @@ class _Walk:
             self._pending.setdefault(name, []).append(cotangent)
 
     def _take(self, name: str) -> Value | None:
-        """The sum of the cotangents that have come in for a tensor, None for none."""
+        """The sum of the cotangents that a tensor has received, None where it has received none."""
         values = self._pending.pop(name, None)
         return total(values) if values else None
 
 
 def _asked(rule: Rule, at: Node, gs: Sequence[Value | None]) -> Sequence[Value | None]:
-    """What a rule answers, one cotangent per input."""
+    """What a rule returns, as one cotangent per input."""
     answer = rule.function(at, *gs)
     if isinstance(answer, Value):
         return [answer, *[None] * (at.n_inputs - 1)]
@@ -167,7 +167,7 @@ def _unbroadcast_input(rule: Rule, at: Node, index: int, g: Value) -> Value:
     """A cotangent summed over the axes along which a node's input was repeated."""
     ranks = [at.rank(number) for number in range(at.n_inputs) if at.has(number)]
     if rule.core and min(ranks) < rule.core:
-        return g  # a product with a vector: the rule has taken care of it
+        return g  # a product with a vector: the rule undoes the broadcasting itself
     given = at.shape(index)[: at.rank(index) - rule.core]
     whole = at.output_shape()[: len(at.output_shape()) - rule.core]
     return _unbroadcast(at.x(index), g, given, whole, rule.core)
@@ -196,19 +196,19 @@ def _was_one(small: Dimension, large: Dimension) -> bool:
 
 
 def _may_be_one(small: Dimension, large: Dimension) -> bool:
-    """Whether only the run will tell if a dimension was 1 and repeated."""
+    """Whether it is known only at run time if a dimension was 1 and repeated."""
     return not isinstance(small, int) and large != 1 and (small is None or small != large)
 
 
 def _sum_over_ones(x: Value, g: Value) -> Value:
-    """The sum over all axes of size 1 in `x`, which only the run can tell: from opset 13 on the axes are an input."""
+    """The sum over all axes that have size 1 in `x` at run time. Needs opset 13, where the axes are an input."""
     ones = replace(x.shape().op("Equal", g.to.ints([1])), elem_type=TensorProto.BOOL)
     axes = replace(ones.op("NonZero"), elem_type=TensorProto.INT64).reshape([-1])
     return g.op("ReduceSum", axes, keepdims=1, noop_with_empty_axes=1)
 
 
 def _sum_if_one(x: Value, g: Value, axis: int, rank: int) -> Value:
-    """The sum over an axis if it has size 1 in `x`, else the cotangent as it is: times ones, or the identity."""
+    """The sum over an axis if it has size 1 in `x`, else the same cotangent: a product with ones or the identity."""
     to = g.to
     sizes = [value.shape().slice([axis], [axis + 1], [0]) for value in (g, x)]
     zeros = to.full(sizes[0].op("Concat", sizes[1], axis=0), 0.0, g.elem_type)

@@ -1,4 +1,4 @@
-"""A classifier in, out comes one model that computes logits, loss and input gradient in a single run."""
+"""Builds, from a classifier, one model that computes logits, loss and input gradient in a single run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build_gradient_model(
 ) -> ModelProto:
     """Build the model that computes forward pass, loss and the loss's gradient with respect to the input.
 
-    It needs nothing but the standard domain. A trailing Softmax is left out: the loss is computed from the logits.
+    The result uses only the standard domain. A trailing Softmax is dropped: the loss is computed from the logits.
 
     Args:
         model: A classifier with one float32 (or float64) input of shape (N, ...) and logits of shape (N, classes).
@@ -49,11 +49,11 @@ def build_gradient_model(
     Returns:
         A model whose inputs are the classifier's input, `labels` (int64, shape (N,)) and, for a targeted loss,
         `targets` (likewise), and whose outputs are, in this order, the logits (N, classes), `loss` (N,), and `gradient`
-        of the input's shape. Losses of different examples do not mix. A name that the model has already gets a number.
+        of the input's shape. Losses of different examples do not mix. A name that the model already uses gets a number.
 
     Raises:
         GradientError: the model is not such a classifier, or a node has no derivative.
-        OptionError: there is no such loss or surrogate, or a function does not return values of shape (N,).
+        OptionError: the loss or the surrogate is unknown, or a function does not return values of shape (N,).
     """
     chosen = loss_of(loss)
     if surrogate not in SURROGATES:
@@ -119,7 +119,7 @@ class _Forward:
 
 
 def _with_loss(whole: ModelProto, ends: Endpoints, loss: Loss) -> _Forward:
-    """Append the nodes of a loss to a model, whose outputs become the logits and the loss."""
+    """Append the nodes of a loss to a model. Its outputs become the logits and the loss."""
     opset = main_opset(whole)
     if opset is None:
         raise GradientError("the model imports no version of the standard operators")
@@ -155,7 +155,7 @@ def _check_written(whole: ModelProto, value: object, ends: Endpoints) -> None:
 
 
 def _refuse_halves(whole: ModelProto, ends: Endpoints, types: Mapping[str, TensorType]) -> None:
-    """Gradients of 16 bits would overflow or vanish: refuse a model that computes in them."""
+    """Refuse a model that computes in a 16-bit type, in which gradients would overflow or vanish."""
     active = reached_from(ends.input, whole.graph.node, types)
     for node in whole.graph.node:
         for name in active.intersection(node.output):

@@ -1,4 +1,4 @@
-"""Where a classifier begins and ends: its input, and its logits before any trailing Softmax."""
+"""Finds the input of a classifier, and its logits before any trailing Softmax."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Endpoints:
         elem_type: Its element type, float32 or float64.
         logits: Name of the tensor of logits.
         n_classes: Number of classes.
-        trailing: How many dimensions of size 1 the logits have behind (N, classes).
+        trailing: How many dimensions of size 1 follow (N, classes) in the shape of the logits.
         stripped: Names of the nodes between the logits and the output, such as a Softmax.
     """
 
@@ -52,7 +52,7 @@ def find_endpoints(model: ModelProto, input_name: str | None = None, output_name
         output_name: Which output, where there are several; the first one by default.
 
     Raises:
-        GradientError: the model is no classifier with one float32 or float64 input and logits of shape (N, classes).
+        GradientError: the model is not a classifier with one float32 or float64 input and logits of shape (N, classes).
     """
     types = infer_types(model)["main"]
     source = _input(model, input_name)
@@ -66,13 +66,13 @@ def find_endpoints(model: ModelProto, input_name: str | None = None, output_name
     logits, stripped = _before_softmax(model, output, types)
     shape = types.get(logits, TensorType()).shape or types.get(output, TensorType()).shape
     if shape is None or len(shape) < 2 or any(size != 1 for size in shape[2:]) or not isinstance(shape[1], int):
-        told = "unknown shape" if shape is None else f"shape {['?' if size is None else size for size in shape]}"
+        shown = "unknown shape" if shape is None else f"shape {['?' if size is None else size for size in shape]}"
         raise GradientError(
-            f"output '{output}' has {told}; logits of shape (N, classes) are needed, with the classes fixed"
+            f"output '{output}' has {shown}; logits of shape (N, classes) are needed, with the classes fixed"
         )
     if shape[0] == 1 and given.shape[0] != 1:
         raise GradientError(
-            f"output '{output}' has a batch of 1 whatever the input's; logits of shape (N, classes) are needed"
+            f"output '{output}' has a batch of 1 for every input; logits of shape (N, classes) are needed"
         )
     if types.get(logits, given).elem_type not in (given.elem_type, None):
         raise GradientError(
@@ -90,12 +90,12 @@ def _input(model: ModelProto, name: str | None) -> str:
             raise GradientError(f"the model has no input '{name}'; it has {', '.join(names)}")
         if len(names) > 1:
             raise GradientError(
-                f"the model needs {len(names)} inputs ({', '.join(names)}); a classifier of one is needed"
+                f"the model needs {len(names)} inputs ({', '.join(names)}); a classifier with one input is needed"
             )
         return name
     if len(names) != 1:
         raise GradientError(
-            f"the model has {len(names)} inputs ({', '.join(names)}); a classifier of one input is needed"
+            f"the model has {len(names)} inputs ({', '.join(names)}); a classifier with one input is needed"
         )
     return names[0]
 
@@ -110,7 +110,7 @@ def _output(model: ModelProto, name: str | None) -> str:
 
 
 def _before_softmax(model: ModelProto, output: str, types: dict[str, TensorType]) -> tuple[str, tuple[str, ...]]:
-    """The tensor from which a Softmax over the classes makes the output, and the nodes in between."""
+    """The logits behind a Softmax over the classes, and the nodes from them to the output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     name, passed, logits, stripped = output, [], output, 0
     while (node := makers.get(name)) is not None and _is_softmax_or_identity(node, model, types):

@@ -22,7 +22,7 @@ from onnx import TensorProto
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.gradient.core.values import Emitter, Value
 
-FAR_BELOW = -1e30  # no logit is
+FAR_BELOW = -1e30  # lower than any logit
 SMALLEST_SPREAD = 1e-12  # as in the reference code of DLR
 
 
@@ -49,7 +49,7 @@ class Scores:
         return self.chosen(self.labels).where(FAR_BELOW, self.logits).max([1]).squeeze([1])
 
     def ranked(self, count: int) -> list[Value]:
-        """The largest logits, from the first on, each of shape (N,)."""
+        """The `count` largest logits in falling order, each of shape (N,)."""
         largest = top_k(self.logits, count)
         return [largest.slice([rank], [rank + 1], [1]).squeeze([1]) for rank in range(count)]
 
@@ -67,7 +67,7 @@ def _picked(values: Value, mask: Value) -> Value:
 def top_k(values: Value, count: int) -> Value:
     """The largest `count` numbers of each row, in falling order."""
     to: Emitter = values.to
-    if to.opset < 10:  # k becomes an input
+    if to.opset < 10:  # opset 10 makes k an input
         return to.op_with_outputs("TopK", [values], 2, axis=1, k=count)[0]
     return to.op_with_outputs("TopK", [values, to.ints([count])], 2, axis=1)[0]
 

@@ -1,9 +1,9 @@
-"""Which operator has which derivative: a table of small rules, and the list of operators that have none.
+"""The derivative of each operator: a table of small rules, and the list of operators without a derivative.
 
-A rule gets a node and one cotangent per output, and returns one cotangent per input: the gradient of the loss with
-respect to it, as a `Value`, or None for an input that has none. It may return a single `Value` where only the first
-input has one. A rule is registered with the first version of its operator that has these semantics and serves all later
-ones, up to the audited opset.
+A rule takes a node and one cotangent per output. It returns one cotangent per input (the gradient of the loss with
+respect to that input, as a `Value`), or None for an input without one. If only the first input has a cotangent, a rule
+may return that `Value` alone. A rule is registered with the first version of its operator that has these semantics and
+supports all later versions, up to the audited opset.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Rule:
 
     Attributes:
         function: Takes a node and its outputs' cotangents.
-        since: First version of the operator that it serves.
-        broadcasts: Inputs that the operator broadcasts: the driver sums their cotangents over what was repeated.
-        core: How many of the last axes take no part in the broadcasting.
-        types_only: Inputs of which only the type counts: they get no cotangent.
+        since: First version of the operator that it supports.
+        broadcasts: Inputs that the operator broadcasts: the driver sums their cotangents over the repeated axes.
+        core: How many of the last axes are not broadcast.
+        types_only: Inputs whose values are not used, only their type: they get no cotangent.
     """
 
     function: RuleFunction
@@ -50,7 +50,7 @@ class Rule:
 
 RULES: dict[str, list[Rule]] = {}
 
-# Shapes, comparisons, integers, random numbers, and what is constant between its steps: a derivative is 0 or absent.
+# Shapes, comparisons, integers, random numbers, and step functions: the derivative is 0 or does not exist.
 NON_DIFFERENTIABLE = frozenset(
     [
         "And",
@@ -102,7 +102,7 @@ def vjp(
     core: int = 0,
     types_only: Container[int] = (),
 ) -> Callable[[RuleFunction], RuleFunction]:
-    """Register a rule for operators of the standard domain from version `since` on."""
+    """Register a rule for operators of the standard domain, for version `since` and later."""
 
     def register(function: RuleFunction) -> RuleFunction:
         for op_type in op_types:
@@ -126,7 +126,7 @@ class Node:
 
     @property
     def n_inputs(self) -> int:
-        """Number of inputs, those left out included."""
+        """Number of inputs, including omitted ones."""
         return len(self.proto.input)
 
     @property
@@ -147,7 +147,7 @@ class Node:
         return self._value(self.proto.output[index])
 
     def is_active(self, index: int) -> bool:
-        """Whether an input depends on the model's input, so that its cotangent is of use."""
+        """Whether an input depends on the model's input, so that its cotangent is needed."""
         return self.has(index) and self.proto.input[index] in self.active
 
     def op(self, op_type: str, *inputs: Value | None, **attributes: object) -> Value:
@@ -171,15 +171,15 @@ class Node:
         return int(self.attribute(name, default))  # type: ignore[call-overload, no-any-return]
 
     def integers(self, name: str) -> list[int] | None:
-        """An attribute that is a list of integers, None where it is left out."""
+        """An attribute that is a list of integers, None where it is omitted."""
         value = self.attribute(name)
         return None if value is None else [int(item) for item in value]  # type: ignore[attr-defined]
 
     def constant(self, index: int) -> Array | None:
-        """Value of an input that the file fixes; None where the input is left out.
+        """Value of a constant input; None where the input is omitted.
 
         Raises:
-            GradientError: it is computed when the model runs.
+            GradientError: the input is not constant.
         """
         if not self.has(index):
             return None
@@ -189,7 +189,7 @@ class Node:
             raise self.error(f"input {index} must be constant: {error}") from error
 
     def axes(self, since: int) -> list[int] | None:
-        """Axes: the attribute before the opset `since`, input 1 from then on; None where they are left out."""
+        """Axes: an attribute before the opset `since`, input 1 since then; None where they are omitted."""
         if self.opset < since:
             return self.integers("axes")
         value = self.constant(1)
@@ -212,7 +212,7 @@ class Node:
         return len(self.shape(index))
 
     def size(self, axis: int, index: int = 0) -> int:
-        """An input's size along an axis. Raises GradientError where the file does not fix it."""
+        """An input's size along an axis. Raises GradientError where it is not fixed."""
         size = self.shape(index)[axis]
         if not isinstance(size, int):
             raise self.error(
@@ -221,7 +221,7 @@ class Node:
         return size
 
     def as_input(self, g: Value, index: int = 0) -> Value:
-        """A cotangent with the right number of elements in the shape of an input."""
+        """A cotangent reshaped to the shape of an input, which has as many elements."""
         known = self.types.get(self.proto.input[index], TensorType()).shape
         if known is not None and sum(not isinstance(size, int) for size in known) <= 1 and 0 not in known:
             return g.reshape([size if isinstance(size, int) else -1 for size in known])
@@ -244,24 +244,24 @@ class Node:
 
 
 def label(node: NodeProto) -> str:
-    """A node by its name, or by its output where it has none, with its operator."""
+    """A node for messages: its name (or else its output) and its operator."""
     name = node.name or next((output for output in node.output if output), "")
     return f"node '{name}' ({node.op_type})"
 
 
 def is_differentiable(node: NodeProto) -> bool:
-    """Whether a derivative may pass through a node: not one that is declared to have none."""
+    """Whether a derivative may pass through a node: it is not declared non-differentiable."""
     return domain_of(node.domain) != STANDARD_DOMAIN or node.op_type not in NON_DIFFERENTIABLE
 
 
 def rule_for(node: NodeProto, opset: int) -> Rule:
-    """The rule that serves a node.
+    """The rule for a node.
 
     Raises:
-        GradientError: there is none; the message says of what, and how to add one.
+        GradientError: there is no rule; the message names the operator and says how to add one.
     """
     domain = domain_of(node.domain)
-    how = "add one with @vjp in onnx_jumprelu/gradient (README, Development), or replace the node"
+    how = "add one with @vjp in onnx_jumprelu/gradient/rules (see docs/extending.md), or replace the node"
     if domain != STANDARD_DOMAIN:
         raise GradientError(f"{label(node)}: no gradient rule for {domain}::{node.op_type}; {how}")
     try:

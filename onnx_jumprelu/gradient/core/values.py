@@ -1,4 +1,4 @@
-"""Writing ONNX nodes as formulas: `g * y * (1 - y)` appends three nodes, in forms that the model's opset has."""
+"""ONNX nodes written as formulas: `g * y * (1 - y)` appends three nodes, in forms that the model's opset supports."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Value:
         return self._compared("Greater", other).op("Not")
 
     def equals(self, other: Value | Number) -> Value:
-        """Where the two are equal. Equal takes floating-point numbers only from opset 11 on."""
+        """Where the two are equal. Before opset 11, Equal does not accept floating-point numbers."""
         if self.to.opset >= 11:
             return self._compared("Equal", other)
         return self.to.op("Or", self > other, self < other).op("Not")
@@ -97,8 +97,8 @@ class Value:
     def positive(self) -> Value:
         """1 where this is above 0, else 0, in its own element type.
 
-        HardSigmoid with the steepest slope there is, one pass over memory where a comparison and a cast are two. Exact
-        for all numbers but those below 3e-39. onnxruntime has no such kernel for float64.
+        HardSigmoid with the largest float32 as slope: one pass over memory, where a comparison and a cast take two.
+        Exact except for numbers below 3e-39. onnxruntime has no such kernel for float64.
         """
         if self.elem_type == TensorProto.DOUBLE:
             return (self > 0).cast(self.elem_type)
@@ -109,7 +109,7 @@ class Value:
         return self.op("Sigmoid")
 
     def at_least(self, lowest: Number) -> Value:
-        """The larger of it and a number."""
+        """The larger of this and a number."""
         return self.op("Max", self.like(lowest))
 
     def transpose(self, permutation: Sequence[int]) -> Value:
@@ -119,7 +119,7 @@ class Value:
         return self.op("Transpose", perm=list(permutation))
 
     def reshape(self, shape: Sequence[int] | Value) -> Value:
-        """Another shape; 0 keeps a dimension, -1 takes what is left."""
+        """Reshaped; 0 keeps a dimension, -1 is computed from the others."""
         return self.op("Reshape", shape if isinstance(shape, Value) else self.to.ints(shape))
 
     def shape(self) -> Value:
@@ -131,13 +131,13 @@ class Value:
         return self.op("Expand", shape)
 
     def unsqueeze(self, axes: Sequence[int]) -> Value:
-        """New dimensions of size 1; `axes` count in the result and are not negative."""
+        """With new dimensions of size 1; `axes` are axes of the result, not negative."""
         if not axes:
             return self
         return self._with_axes("Unsqueeze", axes, since=13)
 
     def squeeze(self, axes: Sequence[int]) -> Value:
-        """Without these dimensions of size 1."""
+        """These dimensions of size 1 removed."""
         if not axes:
             return self
         return self._with_axes("Squeeze", axes, since=13)
@@ -149,24 +149,24 @@ class Value:
         return self._with_axes("ReduceSum", axes, since=13, keepdims=int(keepdims))
 
     def mean(self, axes: Sequence[int]) -> Value:
-        """Means over axes, which stay with size 1."""
+        """Means over axes, which are kept with size 1."""
         return self._with_axes("ReduceMean", axes, since=18, keepdims=1)
 
     def max(self, axes: Sequence[int]) -> Value:
-        """Maxima over axes, which stay with size 1."""
+        """Maxima over axes, which are kept with size 1."""
         return self._with_axes("ReduceMax", axes, since=18, keepdims=1)
 
     def slice(self, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int]) -> Value:
         """The part between `starts` and `ends`."""
-        if self.to.opset < 10:  # they become inputs
+        if self.to.opset < 10:  # opset 10 makes them inputs
             return self.op("Slice", starts=list(starts), ends=list(ends), axes=list(axes))
         return self.op("Slice", *(self.to.ints(numbers) for numbers in (starts, ends, axes)))
 
     def pad(self, pads: Sequence[int]) -> Value:
-        """Zeros around it: all beginnings, then all ends."""
+        """Padded with zeros; `pads` holds all beginnings, then all ends."""
         if not any(pads):
             return self
-        if self.to.opset < 11:  # they become an input
+        if self.to.opset < 11:  # opset 11 makes them an input
             return self.op("Pad", pads=list(pads), mode="constant", value=0.0)
         return self.op("Pad", self.to.ints(pads), self.like(0))
 
@@ -183,7 +183,7 @@ class Value:
         return replace(self._with(op_type, other), elem_type=TensorProto.BOOL)
 
     def _with_axes(self, op_type: str, axes: Sequence[int], *, since: int, **attributes: object) -> Value:
-        """An operator whose axes are an attribute before the opset `since`, an input from then on."""
+        """An operator whose axes are an attribute before the opset `since` and an input since then."""
         if self.to.opset < since:
             return self.op(op_type, axes=list(axes), **attributes)
         return self.op(op_type, self.to.ints(axes), **attributes)
@@ -223,7 +223,7 @@ class Emitter:
         return replace(self.op("Cast", value, to=elem_type), elem_type=elem_type)
 
     def constant(self, value: Number | Array, elem_type: int) -> Value:
-        """A constant with this element type, written once."""
+        """A constant with this element type; equal constants share one node."""
         array = np.asarray(value, np.float64 if isinstance(value, Number) else None).astype(numpy_dtype(elem_type))
         key = (elem_type, array.shape, array.tobytes())
         if key not in self._tensors:
@@ -235,17 +235,17 @@ class Emitter:
         return self.constant(np.asarray(numbers, np.int64), TensorProto.INT64)
 
     def full(self, shape: Value, number: float, elem_type: int) -> Value:
-        """A tensor of this shape that holds the number everywhere."""
+        """A tensor of this shape, filled with a number."""
         tensor = helper.make_tensor("value", elem_type, [1], [number])
         return replace(self.op("ConstantOfShape", shape, value=tensor), elem_type=elem_type)
 
     def fresh(self, base: str) -> str:
-        """A name that nothing has yet."""
+        """A name that is not in use."""
         return self._builder.names(base)
 
 
 def total(values: list[Value]) -> Value:
-    """Sum of values, of which there is at least one."""
+    """Sum of at least one value."""
     result = values[0]
     for value in values[1:]:
         result = result + value

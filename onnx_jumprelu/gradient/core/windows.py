@@ -1,4 +1,4 @@
-"""Kernel, strides, dilations and pads of operators that slide a window over the axes behind batch and channel."""
+"""Kernel, strides, dilations and pads of operators that slide a window over the spatial axes (axis 2 and later)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Windows:
 
     @property
     def extents(self) -> list[int]:
-        """How many input positions a window reaches over."""
+        """How many input positions a window spans along each axis."""
         return [(size - 1) * dilation + 1 for size, dilation in zip(self.kernel, self.dilations, strict=True)]
 
     @property
@@ -33,7 +33,7 @@ class Windows:
 
     @property
     def tiles(self) -> bool:
-        """Whether windows neither overlap nor leave gaps nor reach over the border."""
+        """Whether windows neither overlap, leave gaps, nor cross the border."""
         return self.kernel == self.strides and not any(self.pads) and set(self.dilations) == {1}
 
     def begin(self, axis: int) -> int:
@@ -41,15 +41,15 @@ class Windows:
         return self.pads[axis]
 
     def end(self, axis: int) -> int:
-        """Pad behind its last position."""
+        """Pad after the last position of a spatial axis."""
         return self.pads[self.n_axes + axis]
 
 
 def windows(at: Node, kernel: list[int] | None = None) -> Windows:
-    """The windows of a Conv or a pooling node; `kernel` is the weight's where the node need not say."""
+    """The windows of a Conv or a pooling node; `kernel` is the kernel of the weight, for nodes that may omit it."""
     sizes = at.integers("kernel_shape") or kernel
     if sizes is None:
-        raise at.error("its kernel's shape is unknown")
+        raise at.error("the shape of its kernel is unknown; set kernel_shape")
     n_axes = len(sizes)
     strides = at.integers("strides") or [1] * n_axes
     dilations = at.integers("dilations") or [1] * n_axes
@@ -66,7 +66,7 @@ def windows(at: Node, kernel: list[int] | None = None) -> Windows:
 
 
 def _same_padding(at: Node, axis: int, plain: Windows) -> int:
-    """How much padding gives ceil(size / stride) windows along an axis."""
+    """The padding that gives ceil(size / stride) windows along an axis."""
     stride, extent = plain.strides[axis], plain.extents[axis]
     if stride == 1:
         return extent - 1
@@ -78,5 +78,5 @@ def kernel_of(at: Node, weight: int = 1) -> list[int]:
     """The spatial sizes of a convolution's weight."""
     sizes = at.shape(weight)[2:]
     if not all(isinstance(size, int) for size in sizes):
-        raise at.error("the shape of its weight is unknown")
+        raise at.error("the shape of its weight is unknown; export it with a fixed shape")
     return [int(size) for size in sizes if size is not None]

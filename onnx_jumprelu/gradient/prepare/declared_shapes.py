@@ -1,4 +1,4 @@
-"""What a file says of its tensors' shapes, and how much of it to believe."""
+"""Checks the tensor shapes that a file declares against those that shape inference finds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from onnx_jumprelu.graphs.tensor_types import TensorType, infer_types
 
 
 def forget_doubtful_shapes(model: ModelProto) -> None:
-    """Leave of what the file says of shapes only what shape inference cannot find itself.
+    """Drop declared shapes except for sizes that shape inference cannot find. Changes the model.
 
-    Exporters trace a model with one example and write down its sizes; a batch that was opened later contradicts them.
+    Exporters trace a model with one example and store its sizes; they are wrong if the batch was made open later.
     """
     _open_dimensions(model)
     declared = infer_types(model)["main"]
@@ -34,7 +34,7 @@ def forget_doubtful_shapes(model: ModelProto) -> None:
 
 
 def _open_dimensions(model: ModelProto) -> None:
-    """Some exporters write a negative size, or a batch of 0, for what is open."""
+    """Clear negative sizes and a batch of 0, which some exporters write for open dimensions."""
     for value in model.graph.input:
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_value < 0 or (index == 0 and dim.HasField("dim_value") and dim.dim_value == 0):
@@ -42,7 +42,7 @@ def _open_dimensions(model: ModelProto) -> None:
 
 
 def _declare(model: ModelProto, types: Mapping[str, TensorType]) -> None:
-    """Write types into a model: at its outputs, and for all other tensors."""
+    """Declare types in a model: in its outputs, or in value_info for all other tensors."""
     results = {value.name: value for value in model.graph.output}
     for name, known in types.items():
         if known.elem_type is None or known.shape is None:
@@ -55,14 +55,14 @@ def _declare(model: ModelProto, types: Mapping[str, TensorType]) -> None:
 
 
 def _completed(found: TensorType, declared: TensorType, *, open_batch: bool) -> TensorType:
-    """What was inferred, with the sizes that only the file tells; not that of the batch, where that is open."""
+    """The inferred type, completed with declared sizes, except for the size of an open batch."""
     if declared.shape is None:
         return found
     inferred = found.shape if found.shape is not None else (None,) * len(declared.shape)
     if len(inferred) != len(declared.shape):
         return found
     sizes = [
-        size if size is not None or (index == 0 and open_batch and isinstance(told, int)) else told
-        for index, (size, told) in enumerate(zip(inferred, declared.shape, strict=True))
+        size if size is not None or (index == 0 and open_batch and isinstance(stored, int)) else stored
+        for index, (size, stored) in enumerate(zip(inferred, declared.shape, strict=True))
     ]
     return TensorType(found.elem_type or declared.elem_type, tuple(sizes))

@@ -26,19 +26,19 @@ from onnx_jumprelu.graphs.tensor_types import (
 )
 from onnx_jumprelu.runtime import ReferenceRunner
 
-# They only move numbers, so that a list of sizes may hold some that are open.
+# Operators that only move numbers, so that some sizes in a list may be open.
 MOVING = frozenset(["Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"])
 ARITHMETIC = frozenset(["Add", "Ceil", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Sqrt", "Sub"])
 LOGICAL = frozenset(["And", "Equal", "Greater", "Less", "Not", "Or", "Where"])
 COMPUTING = MOVING | ARITHMETIC | LOGICAL | {"ConstantOfShape", "Expand", "Reshape"}
 # Which input says what shape the output has.
 SHAPE_GIVEN_BY = {"ConstantOfShape": 0, "Reshape": 1, "Resize": 3}
-# Stands for an open size; the symbol of number k is this less k. A true size or index is never that far below 0.
+# Represents an open size: symbol number k is OPEN - k. Real sizes and indices are never that far below 0.
 OPEN = -1_000_000_000
 
 
 def fold_shapes(model: ModelProto) -> bool:
-    """Replace nodes of the main graph by Constants, and declare shapes; returns whether anything was found."""
+    """Replace nodes of the main graph by Constants and declare shapes; returns whether anything changed."""
     scope = next(iter(walk_scopes(model)))
     fold = _Fold(scope, infer_types(model)["main"])
     found = [fold.visit(node) for node in scope.nodes]
@@ -82,7 +82,7 @@ class _Fold:
             inputs[name] = value
         value = _run(node, inputs, main_opset(self._scope.model) or 0)
         if value is not None and any(map(_is_open, inputs.values())) and value.dtype not in (np.int32, np.int64):
-            return None  # an open size would no longer be told from a number
+            return None  # in another type, an open size could not be distinguished from a number
         return value
 
     def _input(self, name: str) -> Array | None:
@@ -96,7 +96,7 @@ class _Fold:
             return None
 
     def _is_large(self, name: str) -> bool:
-        """Whether a tensor is no list of sizes, but a weight or the like, or may be one."""
+        """Whether a tensor is, or may be, something larger than a list of sizes, such as a weight."""
         shape = self._types.get(name, TensorType()).shape
         if shape is None:
             return True
@@ -113,19 +113,19 @@ class _Fold:
     def _number(self, size: Dimension) -> int:
         if isinstance(size, int):
             return size
-        name = size or f"{INVENTED_DIMENSION}{len(self._symbols)}"  # a nameless one equals no other
+        name = size or f"{INVENTED_DIMENSION}{len(self._symbols)}"  # an unnamed size equals no other
         if name not in self._symbols:
             self._symbols.append(name)
         return OPEN - self._symbols.index(name)
 
     def _declare(self, node: NodeProto) -> bool:
-        """Write down the shape of an output whose sizes are inputs of the node."""
+        """Declare the shape of an output whose sizes are an input of the node; returns whether it was declared."""
         index, output = SHAPE_GIVEN_BY.get(node.op_type), node.output[0]
         if index is None or index >= len(node.input) or output in self._declared:
             return False
         known = self._types.get(output, TensorType())
         target = self._input(node.input[index]) if node.input[index] else None
-        # -1 and 0 of a Reshape are not sizes; of what is fixed throughout shape inference knows already.
+        # -1 and 0 of a Reshape are not sizes. Where all sizes are fixed, shape inference already knows the shape.
         if target is None or not _is_open(target) or known.elem_type is None or ((target <= 0) & (target > OPEN)).any():
             return False
         sizes = [int(size) if size > 0 else self._symbols[OPEN - int(size)] for size in target]
@@ -135,7 +135,7 @@ class _Fold:
 
 
 def _moves(node: NodeProto, index: int) -> bool:
-    """Whether a node only moves the numbers of an input, not what decides: bounds, axes, indices."""
+    """Whether a node only moves the numbers of this input; other inputs are bounds, axes or indices."""
     return node.op_type in MOVING and (index == 0 or node.op_type == "Concat")
 
 

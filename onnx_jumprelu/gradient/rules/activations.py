@@ -1,7 +1,7 @@
 """Derivatives of activation functions.
 
-At a kink the derivative is that of the lower side: 0 for ReLU at 0. Where HardSigmoid and HardSwish leave their ramp
-it is that of the outer side.
+At a kink the derivative is that of the lower side: 0 for ReLU at 0. At the ends of the ramps of HardSigmoid and
+HardSwish it is that of the flat side.
 """
 
 from __future__ import annotations
@@ -119,10 +119,10 @@ def _swish(at: Node, g: Value) -> Value:
 
 @vjp("Clip", since=6)
 def _clip(at: Node, g: Value) -> Value:
-    """1 between the bounds and on them: a pixel at the border of a model's own Clip(0, 1) can still move inwards."""
+    """1 between the bounds and on them: a pixel on the border of the model's Clip(0, 1) can still move inwards."""
     result = g
     for index, name, outside in ((1, "min", -np.inf), (2, "max", np.inf)):
-        if at.opset >= 11:  # the bounds become inputs
+        if at.opset >= 11:  # opset 11 makes the bounds inputs
             bound: Value | float | None = at.x(index) if at.has(index) else None
         else:
             bound = at.number(name, outside)

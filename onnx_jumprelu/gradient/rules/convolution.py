@@ -10,8 +10,8 @@ from onnx_jumprelu.gradient.core.registry import ALL, Cotangents, Node, vjp
 from onnx_jumprelu.gradient.core.values import Value
 from onnx_jumprelu.gradient.core.windows import Windows, kernel_of, windows
 
-BLOCK = 16  # channels that onnxruntime's blocked layout keeps together, on CPUs with AVX-512
-FASTER = 3
+BLOCK = 16  # channels per block of onnxruntime's blocked layout, on CPUs with AVX-512
+FASTER = 3  # multiplications per second of a plain convolution over those of a ConvTranspose, see _suits_blocks
 
 
 @vjp("Conv", since=1)
@@ -33,10 +33,10 @@ def _conv(at: Node, g: Value) -> Value:
 
 
 def _suits_blocks(at: Node, group: int) -> bool:
-    """Whether a plain convolution is the faster way back, as opposed to a ConvTranspose.
+    """Whether a plain convolution computes the cotangent faster than a ConvTranspose.
 
-    Measured with onnxruntime on a CPU: its plain convolution does about three times as many multiplications in a
-    second, but on whole blocks of 16 channels and at every position of the input.
+    Measured with onnxruntime on a CPU: a plain convolution does about three times as many multiplications per second,
+    but computes whole blocks of 16 channels, at every position of the input.
     """
     outputs, inputs = (size if isinstance(size, int) else BLOCK for size in at.shape(1)[:2])
     whole = math.ceil(inputs / BLOCK) * math.ceil(outputs / group / BLOCK) * BLOCK**2
@@ -69,9 +69,9 @@ def _left_over(at: Node, axis: int, frame: Windows) -> int:
 
 
 def _turned(at: Node, group: int, frame: Windows) -> Value:
-    """The weight of the convolution that runs backwards: input and output channels swapped, each kernel turned round.
+    """The weight of the backward convolution: input and output channels swapped, each kernel reversed.
 
-    From (M, C / group, ...) to (C, M / group, ...). Only moves constants, so onnxruntime does it once, when it loads.
+    From (M, C / group, ...) to (C, M / group, ...). Computed from constants only, so onnxruntime folds it.
     """
     weight, (outputs, inputs, *_) = at.x(1), at.shape(1)
     spatial = list(range(2, 2 + frame.n_axes))
@@ -109,7 +109,7 @@ def _conv_transpose(at: Node, g: Value) -> Value:
 
 
 def _pads_of_transposed(at: Node, frame: Windows) -> list[int]:
-    """Pads of a ConvTranspose that are given through its output's shape."""
+    """Pads of a ConvTranspose whose output shape is given instead."""
     adjusted = at.integers("output_padding") or [0] * frame.n_axes
     given, mode = at.integers("output_shape"), at.attribute("auto_pad", "NOTSET")
     totals = []
@@ -140,14 +140,14 @@ def _gemm(at: Node, g: Value) -> Cotangents:
 
 
 def _zero(g: Value) -> Value | None:
-    """Gemm's third input, which must be there before opset 11."""
+    """Gemm's third input, which is required before opset 11."""
     return g.like(0) if g.to.opset < 11 else None
 
 
 @vjp("MatMul", since=1, broadcasts=ALL, core=2)
 def _matmul(at: Node, g: Value) -> Cotangents:
     ranks = at.rank(0), at.rank(1)
-    # A vector is a matrix of one row (left) or one column (right), whose axis the product loses.
+    # A vector is a matrix with one row (left) or one column (right); the product drops that axis.
     left = at.x(0).unsqueeze([0]) if ranks[0] == 1 else at.x(0)
     right = at.x(1).unsqueeze([1]) if ranks[1] == 1 else at.x(1)
     rank = max(*ranks, 2)
@@ -161,7 +161,7 @@ def _matmul(at: Node, g: Value) -> Cotangents:
 
 
 def _as_vector(at: Node, index: int, g: Value | None, rank: int) -> Value | None:
-    """A cotangent of an input that is a vector, without the axes that it does not have."""
+    """The cotangent of an input; for a vector, summed over the axes that it does not have."""
     if g is None or at.rank(index) != 1:
         return g
     return at.as_input(g.sum(list(range(rank - 2))), index)

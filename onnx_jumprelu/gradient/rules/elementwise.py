@@ -32,8 +32,8 @@ def _div(at: Node, g: Value) -> Cotangents:
 def _pow(at: Node, g: Value) -> Cotangents:
     base, exponent = at.x(0), at.x(1).cast(at.x(0).elem_type)
     slope = g * exponent * base ** (exponent - 1)
-    # 0 where the exponent is 0, though 0 * x ** -1 is NaN at x = 0; and 0 at x = 0 where the slope is infinite, as for
-    # Sqrt: behind a ReLU it would be multiplied by 0 and be NaN.
+    # 0 where the exponent is 0, since 0 * x ** -1 is NaN at x = 0. Also 0 at x = 0 where the slope is infinite, as for
+    # Sqrt: after a ReLU the slope would be multiplied by 0, which is NaN.
     infinite = at.to.op("And", base.equals(0), exponent < 1)
     towards_base = at.to.op("Or", exponent.equals(0), infinite).where(0, slope)
     if not at.is_active(1):
@@ -121,6 +121,6 @@ def _log_softmax_flattened(at: Node, g: Value) -> Value:
 
 
 def flattened_axes(at: Node) -> list[int]:
-    """Before opset 13 Softmax ran over all axes from `axis` on, taken as one."""
+    """The axes of a Softmax before opset 13: `axis` and all later ones, as one."""
     rank = at.rank()
     return list(range(at.integer("axis", 1) % rank, rank))

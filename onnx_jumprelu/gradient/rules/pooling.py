@@ -16,9 +16,9 @@ from onnx_jumprelu.gradient.core.windows import Windows, windows
 
 @vjp("MaxPool", since=1)
 def _max_pool(at: Node, g: Value, *_: object) -> Value:
-    """Each cotangent goes back to where its maximum came from, the first of equal ones, as in PyTorch.
+    """Each cotangent goes to the position of its maximum, the first one of equal values, as in PyTorch.
 
-    Equal ones are no rare case: patches of a constant background, and zeros behind a JumpReLU.
+    Equal values are common: patches of a constant background, and zeros after a JumpReLU.
     """
     frame = windows(at)
     if at.integer("storage_order", 0):
@@ -35,9 +35,10 @@ def _fits(at: Node, frame: Windows) -> bool:
 
 
 def _to_first_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
-    """By comparing with the enlarged output: faster than asking MaxPool for indices, which leaves its fast kernel.
+    """Finds the maxima by comparing with the enlarged output.
 
-    Of the positions that attain a window's maximum, the first has the highest rank.
+    This is faster than MaxPool's indices, for which onnxruntime has no fast kernel. Of the positions that attain a
+    window's maximum, the first has the highest rank.
     """
     attains = at.x().equals(_enlarged(at, at.y(), frame)).cast(g.elem_type)
     ranks = math.prod(frame.kernel) - np.arange(math.prod(frame.kernel)).reshape(frame.kernel)
@@ -51,16 +52,16 @@ def _to_first_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
 def _enlarged(at: Node, value: Value, frame: Windows) -> Value:
     """Each number repeated over its window."""
     scales = at.to.constant(np.asarray([1, 1, *frame.kernel], np.float32), TensorProto.FLOAT)
-    if at.opset < 11:  # the form with modes and a region of interest arrives
+    if at.opset < 11:  # opset 11 adds a region of interest
         return value.op("Upsample" if at.opset < 10 else "Resize", scales, mode="nearest")
-    roi = at.to.constant(np.zeros(0, np.float32), TensorProto.FLOAT)  # opset 11 and 12 want one
+    roi = at.to.constant(np.zeros(0, np.float32), TensorProto.FLOAT)  # required by opsets 11 and 12
     return value.op(
         "Resize", roi, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
     )
 
 
 def _unpooled(at: Node, g: Value, frame: Windows) -> Value:
-    """Windows that overlap are dealt into groups whose windows do not, and each group is put back on its own."""
+    """Splits overlapping windows into groups without overlap, and unpools each group separately."""
     indices = replace(_indices(at), elem_type=TensorProto.INT64)
     n_groups = [-(-extent // stride) for extent, stride in zip(frame.extents, frame.strides, strict=True)]
     shape, total = at.x().shape(), None
@@ -69,14 +70,14 @@ def _unpooled(at: Node, g: Value, frame: Windows) -> Value:
         for axis, chosen in enumerate(members, start=2):
             if chosen is not None:
                 some, where = (value.op("Gather", at.to.ints(chosen), axis=axis) for value in (some, where))
-        # The indices say it all; with the node's own windows onnxruntime would find some shapes too small.
+        # The indices suffice. With the node's own windows, onnxruntime rejects some shapes as too small.
         part = some.op("MaxUnpool", where, shape, kernel_shape=[1] * frame.n_axes, strides=[1] * frame.n_axes)
         total = part if total is None else total + part
     return total if total is not None else g
 
 
 def _groups(at: Node, axis: int, number: int) -> list[list[int] | None]:
-    """Positions of the windows along an axis, dealt into groups; None for all of them."""
+    """Positions of the windows along an axis, split into groups; None for all positions."""
     if number == 1:
         return [None]
     size = _output_size(at, axis)
@@ -91,7 +92,7 @@ def _output_size(at: Node, axis: int) -> int:
 
 
 def _indices(at: Node) -> Value:
-    """Where the maxima came from, which the node itself can tell (the gradient model's own copy of it is changed)."""
+    """Positions of the maxima, as a second output that is added to the gradient model's copy of the node."""
     outputs = at.proto.output
     if len(outputs) == 1:
         outputs.append("")
@@ -102,7 +103,7 @@ def _indices(at: Node) -> Value:
 
 @vjp("AveragePool", since=1)
 def _average_pool(at: Node, g: Value) -> Value:
-    """Axis by axis, through the matrix by which the operator itself averages along that axis."""
+    """Axis by axis, with the matrix that the operator itself applies along that axis."""
     frame, rank = windows(at), at.rank()
     if _fits(at, frame):
         return _enlarged(at, g / math.prod(frame.kernel), frame)
@@ -133,11 +134,11 @@ def _upsample(at: Node, g: Value, *_: object) -> Value:
 
 
 def _resample(at: Node, g: Value) -> Value:
-    """Axis by axis, through the matrix by which the operator itself resamples along that axis."""
+    """Axis by axis, with the matrix that the operator itself applies along that axis."""
     if at.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise at.error("coordinate_transformation_mode tf_crop_and_resize has no gradient rule")
     if at.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise at.error("keep_aspect_ratio_policy has no gradient rule but for stretch")
+        raise at.error("keep_aspect_ratio_policy has a gradient rule only for stretch")
     rank, scales = at.rank(), _scales(at)
     given = [axis % rank for axis in at.integers("axes") or range(rank)]
     for axis in sorted(given):
@@ -152,7 +153,7 @@ def _resample(at: Node, g: Value) -> Value:
 
 
 def _scales(at: Node) -> dict[int, float]:
-    """Factor of each axis that is given one."""
+    """The scale of each axis that has one."""
     given = at.attribute("scales") if at.opset < 9 else at.constant(1 if at.opset < 11 else 2)
     numbers = [] if given is None else [float(item) for item in np.asarray(given).ravel()]
     axes = at.integers("axes") or range(len(numbers))
@@ -163,9 +164,9 @@ def _same_operator(at: Node, unit: Value, scale: float | None, shape: list[int])
     """The node's operator, with its settings, on the third of four axes."""
     names = ("mode", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "nearest_mode", "antialias")
     settings = {name: at.attribute(name) for name in names}
-    if at.opset < 11:  # before then scales are input 1 and sizes do not exist
+    if at.opset < 11:  # there, scales are input 1 and sizes do not exist
         return at.op(at.proto.op_type, unit, _floats(at, [1, 1, scale or 1, 1]), mode=settings["mode"])
-    nothing = _floats(at, [])  # opset 11 and 12 want the region of interest and the scales, though they are not used
+    nothing = _floats(at, [])  # opsets 11 and 12 require the unused inputs roi and scales
     if scale is None:
         return at.op("Resize", unit, nothing, nothing, at.to.ints(shape), **settings)
     return at.op("Resize", unit, nothing, _floats(at, [1, 1, scale, 1]), **settings)

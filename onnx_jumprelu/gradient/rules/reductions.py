@@ -1,17 +1,17 @@
-"""Derivatives of reductions and of pooling over everything."""
+"""Derivatives of reductions and of global pooling."""
 
 from __future__ import annotations
 
 from onnx_jumprelu.gradient.core.registry import Node, vjp
 from onnx_jumprelu.gradient.core.values import Value
 
-# From which opset on the axes are an input.
+# The first opset in which the axes are an input.
 AXES_INPUT = {"ReduceSum": 13}
 AXES_INPUT_OTHERS = 18
 
 
 def _axes(at: Node) -> list[int]:
-    """The reduced axes, not negative; all where none are given."""
+    """The reduced axes, not negative; all axes where none are given."""
     given, rank = at.axes(AXES_INPUT.get(at.proto.op_type, AXES_INPUT_OTHERS)), at.rank()
     if not given:
         return [] if at.integer("noop_with_empty_axes", 0) else list(range(rank))
@@ -59,7 +59,7 @@ def _reduce_max(at: Node, g: Value) -> Value:
 @vjp("ReduceL2", since=1)
 def _reduce_l2(at: Node, g: Value) -> Value:
     length = _kept(at, at.y())
-    return length.equals(0).where(0, _kept(at, g) * at.x() / length)  # at 0 there is no slope
+    return length.equals(0).where(0, _kept(at, g) * at.x() / length)  # not differentiable at 0
 
 
 @vjp("ReduceSumSquare", since=1)
@@ -78,7 +78,7 @@ def _reduce_log_sum_exp(at: Node, g: Value) -> Value:
 
 
 def _spatial(at: Node) -> list[int]:
-    """The axes behind batch and channel."""
+    """The axes after batch and channel."""
     return list(range(2, at.rank()))
 
 

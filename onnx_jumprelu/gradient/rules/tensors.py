@@ -1,4 +1,4 @@
-"""Derivatives of operators that move numbers about."""
+"""Derivatives of operators that move values: reshape, slice, pad, gather and the like."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _concat(at: Node, g: Value) -> Cotangents:
             parts.append(None)
         elif start is not None and end is not None:
             parts.append(g.slice([start], [end], [axis]))
-        elif at.opset >= 10:  # the bounds become inputs
+        elif at.opset >= 10:  # opset 10 makes the bounds inputs
             parts.append(_part(at, g, index, axis))
         else:
             raise at.error(f"sizes along axis {axis} are unknown; export the model with fixed sizes")
@@ -82,7 +82,7 @@ def _concat(at: Node, g: Value) -> Cotangents:
 
 
 def _part(at: Node, g: Value, index: int, axis: int) -> Value:
-    """What came from one input of a Concat, whose sizes only the run knows."""
+    """The part of a cotangent that belongs to one input of a Concat, with sizes known only at run time."""
     sizes = [at.x(number).shape().slice([axis], [axis + 1], [0]) for number in range(index + 1)]
     start = total([at.to.ints([0]), *sizes[:-1]])
     return g.op("Slice", start, start + sizes[-1], at.to.ints([axis]))
@@ -104,11 +104,11 @@ def _split(at: Node, *gs: Value | None) -> Value:
 
 @vjp("Slice", since=1)
 def _slice(at: Node, g: Value) -> Value:
-    """Zeros put back around a plain part; what skips or turns back goes through a selection matrix, axis by axis."""
+    """Pads a contiguous slice with zeros; a slice with a step goes through a selection matrix, axis by axis."""
     rank = at.rank()
     for axis, start, end, step in _slices(at):
         if step == 1 and start == 0 and end is not None and end >= INT32_MAX:
-            continue  # all of it, as exporters write it
+            continue  # the whole axis, as exporters write it
         size = at.size(axis)
         kept = range(size)[slice(start, end, step)]
         if step == 1 and len(kept):
@@ -126,7 +126,7 @@ def _slices(at: Node) -> list[tuple[int, int, int | None, int]]:
     axes = _numbers(at, 3, "axes") or list(range(len(starts)))
     steps = (_numbers(at, 4, "steps") if at.opset >= 10 else None) or [1] * len(starts)
     rank = at.rank()
-    # Python has no number for "past the first element, backwards"; ONNX writes a very negative one.
+    # Python's slice needs None to go backwards past the first element; ONNX uses a very negative number.
     return [
         (axis % rank, start, None if step < 0 and end < -at.size(axis % rank) else end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
@@ -134,7 +134,7 @@ def _slices(at: Node) -> list[tuple[int, int, int | None, int]]:
 
 
 def _numbers(at: Node, index: int, name: str) -> list[int] | None:
-    """Integers of a Slice: attributes before opset 10, inputs from then on."""
+    """Integers of a Slice: attributes before opset 10, inputs since."""
     if at.opset < 10:
         return at.integers(name)
     value = at.constant(index)
@@ -158,14 +158,14 @@ def _pad(at: Node, g: Value) -> Value:
 
 
 def _padded(positions: Array, begin: int, end: int, mode: object) -> Array:
-    """Positions padded as the operator does it; a negative number crops, before anything is repeated."""
+    """Positions, padded as the operator pads; negative pads crop first."""
     kept = positions[max(0, -begin) : len(positions) - max(0, -end)]
     return np.pad(kept, (max(0, begin), max(0, end)), mode=mode)  # type: ignore[call-overload, no-any-return]
 
 
 def _pads(at: Node, rank: int) -> list[int]:
     """All beginnings, then all ends."""
-    if at.opset < 11:  # they become an input
+    if at.opset < 11:  # opset 11 makes them an input
         return at.integers("pads") or at.integers("paddings") or [0] * (2 * rank)
     value = at.constant(1)
     given = [] if value is None else [int(item) for item in value.ravel()]
@@ -188,7 +188,7 @@ def _tile(at: Node, g: Value) -> Value:
             axes.append(len(shape))
             shape.append(int(times))
         size = at.shape()[index]
-        unknown = -1 if axes else 0  # 0 keeps a size that stands where it stood
+        unknown = -1 if axes else 0  # 0 keeps the size of the same axis
         shape.append(size if isinstance(size, int) else unknown)
     if shape.count(-1) > 1:
         raise at.error("more than one size is unknown; export the model with fixed sizes")
@@ -197,7 +197,7 @@ def _tile(at: Node, g: Value) -> Value:
 
 @vjp("Gather", since=1)
 def _gather(at: Node, g: Value) -> Cotangents:
-    """Through a selection matrix: the rows that were taken, of an identity matrix."""
+    """Multiplies with a selection matrix: the gathered rows of an identity matrix."""
     rank = at.rank()
     axis = at.integer("axis", 0) % rank
     taken = at.rank(1)
@@ -215,7 +215,7 @@ def _gather(at: Node, g: Value) -> Cotangents:
 
 
 def _rows_along(at: Node, axis: int) -> Value:
-    """The input's shape, as the run finds it, with the size along one axis left to Reshape."""
+    """The input's shape at run time, with -1 along one axis for Reshape to compute."""
     shape = at.x().shape()
     behind = shape.slice([axis + 1], [LAST], [0])
     return shape.slice([0], [axis], [0]).op("Concat", at.to.ints([-1]), behind, axis=0)
@@ -225,7 +225,7 @@ def one_hot(at: Node, indices: Value, axis: int, elem_type: int) -> Value:
     """Rows of an identity matrix as large as the input along an axis: (..., size) with a 1 at each index."""
     size = at.x().shape().op("Gather", at.to.ints(axis), axis=0)
     indices = indices.cast(TensorProto.INT64)  # onnxruntime has no kernel for int32 here
-    if at.opset < 11:  # indices that count from the end arrive
+    if at.opset < 11:  # opset 11 adds negative indices
         indices = (indices < 0).where(indices + size, indices)
     # In float32 first: onnxruntime has no such kernel for float64.
     off_on = at.to.constant(np.asarray([0, 1]), TensorProto.FLOAT)
