@@ -299,7 +299,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "the input": (["patch", "relu.onnx", "--jump", "1", "-o", "./relu.onnx"], "is the input"),
     "out dir is a file": (
         ["patch", "relu.onnx", "--jump", "1", "--out-dir", "bad.onnx"],
-        "bad.onnx: cannot be made a folder",
+        "bad.onnx: cannot create the folder",
     ),
     "many to one": (["patch", "relu.onnx", "nested.onnx", "--jump", "1", "-o", "x.onnx"], "-o names one output"),
     "two targets": (
@@ -340,7 +340,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json over the output": (["patch", "relu.onnx", "--jump", "1", "--json", "relu.jumprelu.onnx"], "is an input"),
     "json nowhere after a patch": (["patch", "relu.onnx", "--jump", "1", "--json", "none/x.json"], "cannot be written"),
     "an empty name": (["patch", "", "--jump", "1", "--in-place"], "an empty name is not a model"),
-    "demo nowhere": (["demo", "--out-dir", "bad.onnx"], "bad.onnx: cannot be made a folder"),
+    "demo nowhere": (["demo", "--out-dir", "bad.onnx"], "bad.onnx: cannot create the folder"),
 }
 
 
