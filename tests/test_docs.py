@@ -197,7 +197,9 @@ def workplace(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/gradient-models.md"])
+@pytest.mark.parametrize(
+    "page", [pytest.param("README.md", marks=pytest.mark.slow), "docs/python.md", "docs/gradient-models.md"]
+)
 @pytest.mark.usefixtures("workplace")
 def test_python_runs(page: str) -> None:
     names: dict[str, Any] = {}
