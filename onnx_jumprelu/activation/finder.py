@@ -42,6 +42,17 @@ class JumpReLU:
         """Names of the tensors that hold its parameters."""
         return frozenset(value for value in self.operands.values() if isinstance(value, str))
 
+    def is_relu(self, scope: Scope) -> bool:
+        """Whether it computes what ReLU computes, with the defaults of the graph inputs that are its parameters."""
+        jump = self.operands["jump"]
+        if isinstance(jump, float):
+            return jump == 0
+        try:
+            values: Array | None = scope.constant(jump)
+        except NotConstantError:
+            values = scope.default(jump)
+        return values is not None and not values.any()
+
     def shown(self, scope: Scope) -> str:
         """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name'`."""
         jump = self.operands["jump"]

@@ -199,7 +199,7 @@ class _Run:
         return self._models[-1] if model == self._models[0] else self._models[0]
 
     def _jump_sites(self, model: ModelName) -> int:
-        return self._classifiers[model].n_jumprelus
+        return self._classifiers[model].n_jumps
 
     def _measure_curve(self) -> None:
         """Point by point, up to where nothing of the first model is left.
@@ -261,7 +261,7 @@ class _Run:
         original, patched = (self._about[f"{model} SHA-256"] for model in self._models)
         if original == patched:
             yield "Both models are the same file: there is nothing to gain or to lose."
-        elif self._jump_sites("original") and not self._jump_sites("patched"):
+        elif self._jump_sites("original") and not self._classifiers["patched"].n_jumprelus:
             yield (
                 "The first model has JumpReLU sites and the second has none: the original comes first, the patched "
                 "model second. Were they swapped?"
