@@ -18,7 +18,7 @@ from onnx_jumprelu.attacks.norms import Norm, norm_named
 from onnx_jumprelu.attacks.progress import Progress
 from onnx_jumprelu.classifier.normalization import pixels_as_floats
 from onnx_jumprelu.errors import DataError, OptionError
-from onnx_jumprelu.gradient.core.losses import LossLike
+from onnx_jumprelu.gradient.core.losses import LossLike, loss_name
 from onnx_jumprelu.names import NormName
 
 MANY_ZERO_GRADIENTS = 0.05  # share of an attack's gradients that may be 0 before it deserves a warning
@@ -218,9 +218,10 @@ class Attack(ABC):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings other than `eps` and `norm`, by name."""
+        """The settings other than `eps` and `norm`, by name; a loss that is a function is given by its name."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: value for name, value in own.items() if name not in ("eps", "norm")}
+        plain = {name: value for name, value in own.items() if name not in ("eps", "norm")}
+        return {name: loss_name(value) if name == "loss" else value for name, value in plain.items()}
 
     def __post_init__(self) -> None:
         """Check the settings. Raises OptionError."""

@@ -257,7 +257,7 @@ class Verdict:
         flags = [f"flag {flag.name} is raised" for flag in self.flags if flag.model == model and flag.undermines]
         if any(row.worked for row in self.rows if row.model == model):
             return tuple(flags)
-        return ("no attack had non-zero gradients more than half of the time", *flags)
+        return ("at least half of the gradients were 0 in every attack", *flags)
 
     def naive(self, model: ModelName) -> float | None:
         """What PGD with exact gradients alone would have claimed, None where it did not run."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.attacks.base import Attack
+from onnx_jumprelu.attacks.base import Attack, Probe
 from onnx_jumprelu.attacks.boundary import SHORTEST_STEP, distance_to_zero, ranked_classes
 from onnx_jumprelu.attacks.deepfool import DeepFool
 from onnx_jumprelu.attacks.fab import FAB, TargetedFAB
@@ -131,6 +131,23 @@ def test_one_example_without_a_gradient_does_not_hinder_the_others(kind: type[An
     assert not result.success[0]
     assert result.success[1:].all()
     assert result.perturbation[0] == 0
+
+
+@pytest.mark.parametrize("alpha_max", [0.0, 0.1, 0.3, 1.0])
+def test_fab_is_drawn_to_the_example_by_at_most_alpha_max(alpha_max: float) -> None:
+    """One step on a plane: the pull is the share of this point's distance, cut at `alpha_max`."""
+    normal = np.array([[3.0, 4.0]], np.float32)
+    model = Linear(np.concatenate([np.zeros((1, 2)), normal]), np.array([0.0, -5.0]), (-100.0, 100.0))
+    x, x_adv = np.array([[0.2, 0.1]], np.float32), np.array([[-0.6, 0.5]], np.float32)
+    attack = FAB(norm="L2", alpha_max=alpha_max, eta=1.05)
+    (moved,) = attack._step(Probe(model), x, x_adv, np.array([[0, 1]]))  # noqa: SLF001 - one step of a walk
+    here, there = ((5 - (normal @ at[0]).item()) / 25 * normal[0] for at in (x_adv, x))  # to the plane, exactly
+    share = np.linalg.norm(here) / (np.linalg.norm(here) + np.linalg.norm(there))
+    assert share > 0.3
+    pull = min(share, alpha_max)
+    expected = (1 - pull) * (x_adv[0] + 1.05 * here) + pull * (x[0] + 1.05 * there)
+    assert moved == pytest.approx(expected, abs=1e-3)
+    assert abs(moved - expected).max() < 0.05 * abs(x_adv - x).max()
 
 
 @pytest.mark.parametrize("norm", NORMS)

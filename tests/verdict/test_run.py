@@ -188,6 +188,24 @@ def test_mistakes(experiment: Experiment, samples: Path) -> None:
     assert Target(samples / "digits_cnn.onnx").classifier().n_classes == 10
 
 
+def test_replayed_examples_that_were_wrong_from_the_start_count(tmp_path: Path) -> None:
+    """The other model answers the opposite: it is wrong on every example, and right on what fools the first one."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(4, 2)).astype(np.float32)
+    for name, weights in (("original.onnx", w), ("opposite.onnx", -w)):
+        model = single("MatMul", inputs=["x", "w"], shape=["N", 4], extra={"w": weights})
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+        onnx.save(model, tmp_path / name)
+    x = rng.uniform(size=(20, 4)).astype(np.float32)
+    data = Data(x, (x @ w).argmax(axis=1))
+    models = pair(Target(tmp_path / "original.onnx"), Target(tmp_path / "opposite.onnx"))
+    found = judge(Experiment(models, data, eps=0.9, attacks="pgd", latency=False))
+    own, replayed = (next(row for row in found.rows if row.label == name) for name in ("pgd", "pgd from the original"))
+    assert own.success.all()
+    assert not found.correct["patched"].any()
+    assert replayed.success.all()
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_model_of_few_classes(tmp_path: Path, count: int) -> None:
     """The sets run on it; a list that names an attack without a loss for it is refused."""
