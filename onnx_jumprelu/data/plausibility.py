@@ -139,8 +139,8 @@ def _of_accuracy(target: Target, data: Data, classifier: OnnxClassifier) -> Iter
     elif found.low <= chance and found.value <= chance + NEAR_CHANCE:
         yield Doubt(
             "accuracy",
-            f"{seen}, about as many as by chance; is the data's scale, layout, mean or std wrong, or are "
-            "the labels another model's?",
+            f"{seen}, about as many as by chance; is the data's scale, layout, mean or std wrong, or are the labels in "
+            "another order?",
         )
 
 
@@ -217,6 +217,8 @@ def _corrections(target: Target, x: Floats) -> Iterator[_Correction]:
         advice = "the model seems to expect data that are not normalized; leave out --mean and --std"
         yield _Correction(advice, x * scale + shift)
     else:
+        advice = "the model seems to expect values from -1 to 1; give --mean 0.5 --std 0.5"
+        yield _Correction(advice, x * 2 - 1)
         mean, std = _of_channels(x)
         advice = (
             "the model seems to expect normalized data; give the --mean and --std that it was trained with "
@@ -224,8 +226,6 @@ def _corrections(target: Target, x: Floats) -> Iterator[_Correction]:
         )
         if (std > 0).all():
             yield _Correction(advice, (x - mean) / std)
-        advice = "the model seems to expect values from -1 to 1; give --mean 0.5 --std 0.5"
-        yield _Correction(advice, x * 2 - 1)
     low, high = target.bounds
     yield _Correction("the images seem to be inverted; subtract them from the upper bound", low + high - x)
     if x.ndim == IMAGE_RANK:
