@@ -194,7 +194,7 @@ def run(
     ] = False,
     gate: GateOptions,
     report: ReportOptions,
-    old_output: Annotated[str | None, typer.Option("--output", hidden=True)] = None,
+    old_output_name: Annotated[str | None, typer.Option("--output", hidden=True)] = None,
     result: ResultOptions,
 ) -> None:
     """Attack a model, or an original and a patched one, in every way: how robust is it, and did the patch help?"""
@@ -208,7 +208,7 @@ def run(
     from onnx_jumprelu.verdict.gates import Policy
     from onnx_jumprelu.verdict.run import judge, n_attacks
 
-    if old_output is not None:
+    if old_output_name is not None:
         raise typer.BadParameter("--output is now called --output-name: the output that holds the logits")
     gates = gate.gates()
     # A gate that is not checked must not seem to have passed.
