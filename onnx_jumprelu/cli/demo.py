@@ -41,7 +41,7 @@ def run(
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.files.atomic import copy_file
     from onnx_jumprelu.files.samples import sample_folder
-    from onnx_jumprelu.report import as_json, tables, tuning_json, tuning_table, verdict_table
+    from onnx_jumprelu.report import as_json, tables, verdict_table
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.tuning.run import TuneSettings, tune
@@ -66,7 +66,7 @@ def run(
     with progress("tuning", n_steps, "step", quiet=result.quiet) as shown:
         sites = find_in_file(model)
         tuned = tune(model, data_file, on_done=shown.step, **settings)  # type: ignore[arg-type]
-    tuning_file.write(json.dumps(tuning_json.tuning(tuned), indent=2) + "\n")
+    tuning_file.write(json.dumps(tuned.to_dict(), indent=2) + "\n")
     jump = float(json.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
     given, why = _jumps(tuned, jump, out_dir)
     done = patch_file(model, patched, **given)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def run(
         (
             "2. Which jumps? Searched on the validation split, judged on examples that the search never attacked.",
             f"tune {model} --data {data_file} {TUNE_OPTIONS} --json {tuning_file.path}",
-            tuning_table.tuning(tuned, color=color),
+            tuned.to_text(color=color),
         ),
         (f"3. Rewrite them. {why}", f"patch {model} {option}", tables.patched_file(done, color=color)),
         (
@@ -111,7 +111,7 @@ def run(
     ending = f"The report: {page.path}" if page.path else "Install the extra 'report' to get an HTML report too."
     content = {
         "inspect": as_json.inspection(model, sites),
-        "tune": tuning_json.tuning(tuned),
+        "tune": tuned.to_dict(),
         "patch": as_json.patched_file(done),
         "verify": as_json.verification(proof),
         "validate": as_json.verdict(verdict),
@@ -130,10 +130,9 @@ def _write_page(page: OutputFile, patched: Path, verdict: Verdict, tuned: Tuning
     """The HTML report, with what tuning tried, as `command_line` would write it."""
     from onnx_jumprelu.report import html
     from onnx_jumprelu.rewrite.batch import parameters_in_file
-    from onnx_jumprelu.tuning.record import recorded
 
     whole = replace(verdict, about={**verdict.about, "command": command_line})
-    page.write(html.render(whole, verdict.examples, recorded(tuned), parameters_in_file(patched)))
+    page.write(html.render(whole, verdict.examples, tuned, parameters_in_file(patched)))
 
 
 def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:

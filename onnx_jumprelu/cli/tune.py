@@ -115,7 +115,7 @@ def run(
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.splits import load_validation
-    from onnx_jumprelu.report import extra, tuning_csv, tuning_json, tuning_table
+    from onnx_jumprelu.report import extra
     from onnx_jumprelu.tuning.run import TuneSettings, tune
 
     given: TuneKeywords = {
@@ -140,13 +140,9 @@ def run(
     warn(doubts_about(tuned, validation, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     with progress("tuning", n_steps, "step", quiet=result.quiet, start=f"at most {n_steps} candidates") as shown:
         found = tune(tuned, validation.first(n_examples), on_done=shown.step, **given)
-    table.write(tuning_csv.table(found))
+    table.write(found.to_csv())
     if picture is not None:
-        from onnx_jumprelu.report import tuning_picture
-
-        drawing.write(tuning_picture.picture(found))
+        drawing.write(found.to_svg())
     recipe.write(found.recipe.to_json())
     written = str(recipe.place)
-    result.show(
-        tuning_table.tuning(found, written, color=in_color()), tuning_json.tuning(found, written), table, recipe
-    )
+    result.show(found.to_text(written, color=in_color()), found.to_dict(written), table, recipe)

@@ -32,7 +32,7 @@ from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
 if TYPE_CHECKING:
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.data.reading import Data
-    from onnx_jumprelu.tuning.record import SearchRecord
+    from onnx_jumprelu.tuning.result import SearchRecord
     from onnx_jumprelu.verdict.gates import Policy
     from onnx_jumprelu.verdict.result import Verdict
 
@@ -201,7 +201,7 @@ def run(
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.reading import load_data
-    from onnx_jumprelu.tuning.record_file import read_record
+    from onnx_jumprelu.tuning.record_file import read_search_record
     from onnx_jumprelu.verdict.checkpoint import Checkpoint
     from onnx_jumprelu.verdict.examples import N_SHOWN
     from onnx_jumprelu.verdict.experiment import Experiment, one, pair
@@ -218,7 +218,7 @@ def run(
         gates.check_one_model()
     kept = OutputFile("--state", state or (patched or model).with_suffix(".partial.json"), "JSON")
     report.check(result, [model, patched, data, gate.policy], kept)
-    tried = None if report.tuning is None else read_record(report.tuning, model)
+    tried = None if report.tuning is None else read_search_record(report.tuning, model)
     before, labelled = target.target(model), load_data(data)
     warn(doubts_about(before, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     used = labelled.first(n_examples)

@@ -1,1 +1,11 @@
 """Rendering results: from result dataclasses, computing nothing."""
+
+# Renderers of a `Tuning` by name, each `MODULE:FUNCTION` in this package; modules are loaded when they are used.
+TUNING_REPORTS = {
+    "json": "tuning_json:tuning_dict",
+    "text": "tuning_table:tuning_text",
+    "csv": "tuning_csv:tuning_csv",
+    "svg": "tuning_picture:trade_off",
+    "figure": "tuning_picture:trade_off_figure",
+    "notebook": "tuning_notebook:tuning_notebook",
+}

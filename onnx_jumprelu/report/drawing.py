@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from onnx_jumprelu.report import extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The colors on white; whoever embeds a picture may replace each by one for a dark background. Of the Okabe-Ito palette,
 # which color-blind readers can tell apart, darkened until lines stand out from white by 3 to 1.
@@ -42,31 +44,51 @@ def svg(name: str, draw: Callable[[Axes], None]) -> str:
     """An SVG document of one drawing.
 
     Args:
-        name: Of the drawing, its own on a page: what is named within the SVG is named after it.
+        name: Name of the drawing, which no other drawing on the page has: names within the SVG derive from it.
         draw: Draws on the axes that it is given.
 
     Raises:
         OptionError: the extra `report` is not installed.
     """
-    extra.require()
-    import matplotlib as mpl  # noqa: PLC0415 - an extra, loaded when it is needed
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # whatever the reader's own matplotlibrc says; the context puts it back
-        mpl.rcParams.update(_style(name))
-        # A name in a script that matplotlib's own font lacks: the letters are text, the reader's fonts draw them.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure = Figure(figsize=SIZE, layout="constrained")
-        canvas: Any = FigureCanvasSVG(figure)
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        draw(axes)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, borderaxespad=0.2)
+    with _styled(name):
         out = io.StringIO()
+        canvas: Any = _drawn(draw).canvas
         canvas.print_svg(out, metadata=NO_METADATA)
     return _without_ids(out.getvalue())
+
+
+def figure(draw: Callable[[Axes], None]) -> Figure:
+    """A matplotlib figure of one drawing, on white, for notebooks. Raises OptionError without the extra `report`."""
+    with _styled("figure"):
+        drawn = _drawn(draw)
+    drawn.set_facecolor("white")
+    return drawn
+
+
+@contextlib.contextmanager
+def _styled(name: str) -> Iterator[None]:
+    extra.require()
+    import matplotlib as mpl  # noqa: PLC0415 - an extra, loaded when it is needed
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()  # the user's own matplotlibrc does not count; the context restores it
+        mpl.rcParams.update(_style(name))
+        # matplotlib's own font lacks some scripts. The letters are text, which the reader's fonts draw.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def _drawn(draw: Callable[[Axes], None]) -> Figure:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    drawn = Figure(figsize=SIZE, layout="constrained")
+    FigureCanvasSVG(drawn)
+    axes = drawn.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    drawn.legend(loc="outside upper left", ncols=3, frameon=False, borderaxespad=0.2)
+    return drawn
 
 
 def _style(name: str) -> dict[Any, Any]:  # matplotlib types the keys one by one

@@ -10,7 +10,7 @@ from onnx_jumprelu.files.atomic import write_text
 from onnx_jumprelu.report import html as html_report
 from onnx_jumprelu.report import junit as junit_report
 from onnx_jumprelu.report import markdown as markdown_report
-from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.tuning.result import SearchRecord
 from onnx_jumprelu.verdict.result import Example, Verdict
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
 from onnx_jumprelu.report.figures import Figure, figure
-from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.tuning.result import SearchRecord
 from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Example, Verdict, is_image
 
 TEMPLATE = "verdict.html.j2"

@@ -1,4 +1,4 @@
-"""What tuning found, as JSON: the keys are stable, more may be added, none is renamed."""
+"""A tuning as JSON: keys are stable, more may be added, none is renamed."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ from typing import Any
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.preactivations import PreActivations
-from onnx_jumprelu.tuning.record import recorded
+from onnx_jumprelu.tuning.record_file import SCHEMA
 from onnx_jumprelu.tuning.result import TrialPoint, Tuning
+from onnx_jumprelu.version import __version__
 
 Json = dict[str, Any]
-LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-def tuning(found: Tuning, recipe_file: str | None = None) -> Json:
-    """The recipe, what it costs and gives, and the trade-off.
+def tuning_dict(tuning: Tuning, recipe_file: str | None = None) -> Json:
+    """The recipe, its accuracies, and every candidate.
 
-    `clean_accuracy` is of all validation examples. `worst_case` and `search_result` are of those held out from the
-    search. `front` and `finalists` hold what thorough attacks found on those that the search used, `trials` (all
-    candidates) what quick attacks found on the first of these. A jump is a number, or a list of one per channel.
-
-    Raises:
-        ModelFileError: the model, whose hash is part of it, is not there any more.
+    `clean_accuracy` is on all validation examples. `worst_case`, `search_result` and `uniform` are on the held-out
+    examples. `front` and `finalists` are under thorough attacks on the search's examples, `trials` (all candidates)
+    under quick attacks on at most the first 400 of them. A jump is a number, or a list with one number per channel.
     """
     return {
-        "model": found.model,
-        "model_sha256": recorded(found).model_sha256,
-        "data": str(found.data),
-        "recipe": json.loads(found.recipe.to_json()),
+        "schema": SCHEMA,
+        "version": __version__,
+        "model": tuning.model,
+        "model_sha256": tuning.model_sha256,
+        "data": tuning.data,
+        "recipe": json.loads(tuning.recipe.to_json()),
         "recipe_file": recipe_file,
-        "jumps": _parameters(found.parameters),
-        "clean_accuracy": {"original": found.original.clean, "patched": found.chosen.clean},
+        "jumps": _by_site(tuning.parameters),
+        "clean_accuracy": {"original": tuning.original.clean_accuracy, "patched": tuning.chosen.clean_accuracy},
         "worst_case": {
-            "original": found.original.worst_case.value,
-            "patched": found.chosen.worst_case.value,
-            **_gain(found.gain if found.gain_shown else None),
+            "original": tuning.original.worst_case.value,
+            "patched": tuning.chosen.worst_case.value,
+            **_difference(tuning.gain if tuning.gain_shown else None),
         },
-        "gain_shown": found.gain_shown,
+        "gain_shown": tuning.gain_shown,
         "search_result": {
-            "jumps": _parameters(found.proposed.parameters),
-            "clean_accuracy": found.proposed.clean,
-            "worst_case": found.proposed.worst_case.value,
-            **_gain(found.gain),
+            "jumps": _by_site(tuning.proposed.parameters),
+            "clean_accuracy": tuning.proposed.clean_accuracy,
+            "worst_case": tuning.proposed.worst_case.value,
+            **_difference(tuning.gain),
         },
-        "uniform": None if found.uniform is None else _uniform(found),
-        "front": [_point(point) for point in found.front],
-        "finalists": [_point(point) for point in found.finalists],
-        "trials": [_point(point) for point in found.trials],
-        "sites": quantiles(found.sites),
-        "skipped": [{"name": site.name, "reason": site.reason} for site in found.skipped],
-        "eps": found.eps,
-        "eps_chosen": found.eps_chosen,
-        "norm": found.norm,
-        "max_drop": found.max_drop,
-        "seed": found.seed,
-        "n_search": found.n_search,
-        "n_held_out": found.n_held_out,
-        "n_trials": len(found.trials),
-        "cut_short": found.cut_short,
-        "seconds": found.seconds,
+        "uniform": None if tuning.uniform is None else _uniform(tuning),
+        "front": [_point(point) for point in tuning.pareto_front],
+        "finalists": [_point(point) for point in tuning.finalists],
+        "trials": [_point(point) for point in tuning.trials],
+        "sites": quantiles(tuning.sites),
+        "skipped": [{"name": site.name, "reason": site.reason} for site in tuning.skipped],
+        "eps": tuning.eps,
+        "eps_chosen": tuning.eps_chosen,
+        "norm": tuning.norm,
+        "max_drop": tuning.max_drop,
+        "seed": tuning.seed,
+        "n_search": tuning.n_search,
+        "n_held_out": tuning.n_held_out,
+        "n_trials": len(tuning.trials),
+        "cut_short": tuning.cut_short,
+        "seconds": tuning.seconds,
     }
 
 
-def quantiles(sites: Sequence[PreActivations], levels: Sequence[float] = LEVELS) -> list[Json]:
+def quantiles(sites: Sequence[PreActivations], levels: Sequence[float] = QUANTILE_LEVELS) -> list[Json]:
     """Quantiles of each site's positive pre-activations; null where there were none."""
     return [
         {
@@ -77,27 +77,27 @@ def quantiles(sites: Sequence[PreActivations], levels: Sequence[float] = LEVELS)
     ]
 
 
-def _gain(gain: Share | None) -> Json:
+def _difference(gain: Share | None) -> Json:
     return {"gain": gain.value, "ci95": [gain.low, gain.high]} if gain is not None else {"gain": 0.0, "ci95": None}
 
 
-def _uniform(found: Tuning) -> Json:
-    best, over = found.uniform, found.over_uniform
+def _uniform(tuning: Tuning) -> Json:
+    best, over = tuning.uniform, tuning.over_uniform
     return {
         "jump": None if best is None else next(iter(best.parameters.values())).to_json(),
         "worst_case": None if best is None else best.worst_case.value,
-        "search_result_over_uniform": None if over is None else _gain(over),
+        "search_result_over_uniform": None if over is None else _difference(over),
     }
 
 
-def _parameters(given: Mapping[str, Parameters]) -> Json:
+def _by_site(given: Mapping[str, Parameters]) -> Json:
     return {site: parameters.to_json() for site, parameters in given.items()}
 
 
 def _point(point: TrialPoint) -> Json:
     return {
         "family": point.family,
-        "jumps": _parameters(point.parameters),
+        "jumps": _by_site(point.parameters),
         "clean_accuracy": point.clean_accuracy,
         "worst_case": point.worst_case,
         "chosen": point.chosen,

@@ -1,4 +1,4 @@
-"""What the HTML report says of tuning: what was tried, on which examples and under which attacks."""
+"""The HTML report's section on tuning: which candidates were tried, on which examples, under which attacks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import tuning_picture, words
 from onnx_jumprelu.report.figures import Figure, figure
-from onnx_jumprelu.tuning.record import SearchRecord
-from onnx_jumprelu.tuning.result import TrialPoint
+from onnx_jumprelu.tuning.result import SearchRecord, TrialPoint
 from onnx_jumprelu.tuning.run import MOST_FOR_QUICK
 from onnx_jumprelu.verdict.result import Verdict
 
@@ -23,10 +22,10 @@ class TuningSection:
     """The section in parts.
 
     Attributes:
-        notes: Where the numbers come from, and whether the patched model has the jumps that were chosen.
-        figures: Accuracy against one jump for all sites, where several were tried; the trade-off.
-        finalists: A row per finalist, as `FINALISTS` has the columns.
-        sweep: A row per jump, as `SWEEP` has the columns; empty where not several were tried.
+        notes: Where the numbers come from, and whether the patched model has the recommended jumps.
+        figures: Accuracy against a single jump for all sites, if at least two were tried; the trade-off.
+        finalists: One row per finalist, with the columns `FINALISTS`.
+        sweep: One row per single jump, with the columns `SWEEP`; empty if fewer than two were tried.
     """
 
     notes: Sequence[str]
@@ -36,8 +35,8 @@ class TuningSection:
 
 
 def section(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameters] | None) -> TuningSection:
-    """The section; `jumps` are those of the patched model, where they are known."""
-    points = record.uniform if len(record.uniform) > 1 else []
+    """The section; `jumps` are the parameters of the patched model, if they are known."""
+    points = record.single_jump_trials if len(record.single_jump_trials) > 1 else ()
     return TuningSection(
         notes=list(_notes(record, verdict, jumps)),
         figures=list(_figures(record, points)),
@@ -49,43 +48,44 @@ def section(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Paramete
 def _notes(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameters] | None) -> Iterator[str]:
     drop = f"{100 * record.max_drop:g} point{'' if 100 * record.max_drop == 1 else 's'}"
     yield (
-        f"Tuning looked for the jumps of {record.model} on validation examples of {record.data}, against {record.norm} "
-        f"perturbations of at most {record.eps:g}, at a cost of at most {drop} of clean accuracy. All numbers of this "
-        "section come from these examples, none from those of the verdict."
+        f"Tuning searched for the jumps of {record.model} on validation examples of {record.data}, against {record.norm} "
+        f"perturbations of at most {record.eps:g}, with at most {drop} of clean accuracy lost. All numbers in this "
+        "section come from these validation examples, not from the examples of the verdict."
     )
     if (record.norm, record.eps) != (verdict.norm, verdict.eps):
         yield f"The verdict is about other perturbations: {verdict.norm}, at most {verdict.eps:g}."
-    chosen = "" if _is_original(record.chosen) else " than those that tuning chose"
-    if not chosen:
-        yield "Tuning chose jump 0 everywhere, which is the original: nothing was shown to gain anything."
+    if record.chosen_finalist.is_original:
+        yield "Tuning recommends jump 0 everywhere, which is the original model: no candidate was shown to gain."
     if jumps:
-        choice = "the jumps that tuning chose" if record.chose(jumps) else f"other jumps{chosen}"
-        yield f"The patched model has {choice}."
+        if record.recommends(jumps):
+            yield "The patched model has the jumps that tuning recommends."
+        else:
+            than = "" if record.chosen_finalist.is_original else " than those that tuning recommends"
+            yield f"The patched model has other jumps{than}."
 
 
 def _figures(record: SearchRecord, sweep: Sequence[TrialPoint]) -> Iterator[Figure]:
-    clean = f"Clean accuracy: all {words.count(record.n_search + record.n_held_out, 'validation example')}."
+    used = words.count(record.n_search, "validation example")
+    clean = f"Clean accuracy: on all {words.count(record.n_search + record.n_held_out, 'validation example')}."
     if sweep:
         yield figure(
-            tuning_picture.jump_sweep(record),
+            tuning_picture.single_jumps(record),
             "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
-            "Accuracy against jump, the same at every site. Worst case: quick attacks (short APGD and PGD) on the "
-            f"first {MOST_FOR_QUICK} at most of the {words.count(record.n_search, 'validation example')} that the "
-            f"search used. {clean}",
+            "Accuracy against a single jump for all sites. Worst case: quick attacks (short APGD and PGD) on at most "
+            f"the first {MOST_FOR_QUICK} of the {used} that the search used. {clean}",
         )
     yield figure(
-        tuning_picture.front(record),
+        tuning_picture.trade_off(record),
         f"Scatter chart of worst case against clean accuracy for {words.count(len(record.finalists), 'choice')} of "
         "jumps; the numbers are in the table.",
         f"The trade-off: {words.count(len(record.finalists), 'finalist')} of "
         f"{words.count(len(record.trials), 'candidate')}. Worst case: thorough attacks (longer PGD and APGD) on the "
-        f"{words.count(record.n_search, 'validation example')} that the search used, so that the best of them flatter. "
-        f"{clean} Up and to the right is better.",
+        f"{used} that the search used, so the best values are optimistic. {clean} Up and to the right is better.",
     )
 
 
 def _finalist(record: SearchRecord, point: TrialPoint) -> tuple[str, ...]:
-    place = "chosen" if point.chosen else "front" if point in record.front else ""
+    place = "chosen" if point.chosen else "front" if point in record.pareto_front else ""
     return point.family, *_shares(point), place, _jumps(point)
 
 
@@ -94,13 +94,9 @@ def _shares(point: TrialPoint) -> tuple[str, str]:
 
 
 def _jumps(point: TrialPoint) -> str:
-    """As short as may be: a network may have fifty sites, most of them with jump 0."""
+    """The jumps in short: a network may have fifty sites, most of them with jump 0."""
     given = point.parameters
     if len(set(given.values())) == 1:
         return f"{next(iter(given.values())).shown()} everywhere"
     named = [f"{site} {parameters.shown()}" for site, parameters in given.items() if not parameters.is_relu]
     return "; ".join([*named, *(["elsewhere 0"] if len(named) < len(given) else [])])
-
-
-def _is_original(point: TrialPoint) -> bool:
-    return all(parameters.is_relu for parameters in point.parameters.values())

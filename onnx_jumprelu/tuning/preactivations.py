@@ -1,4 +1,4 @@
-"""What reaches a model's rectifiers: the quantiles of each site's positive pre-activations, by running the model."""
+"""Pre-activations, which are the inputs of rectifiers: quantiles of the positive ones, from running the model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from onnx_jumprelu.rewrite.patch import find_activations
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.runtime import OrtRunner
 
-BATCH = 16  # the pre-activations of all sites are held at once
-MOST_PER_BATCH = 4096  # positive values kept of one site and batch; the rest would not move a quantile
-MOST_PER_CHANNEL = 256  # and of one of its channels
+BATCH = 16  # small, because the pre-activations of all sites are in memory at once
+MOST_PER_BATCH = 4096  # positive values kept per site and batch; more would hardly change a quantile
+MOST_PER_CHANNEL = 256  # the same per channel and batch
 MOST_EXAMPLES = 256
-DIGITS = 3  # of a jump: more would claim a precision that nobody can measure
+DIGITS = 3  # significant digits of a jump; more would not be measurable
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class PreActivations:
 
     Attributes:
         name: The site.
-        positive: Share of its pre-activations that are above 0.
-        count: How many were above 0.
-        sample: A sample of those, sorted, of shape (M,); empty where there were none.
-        channels: The same of each channel (axis 1) on its own, where they were asked for and can be told apart.
+        positive: Share of the pre-activations that are above 0.
+        count: Number of pre-activations above 0.
+        sample: A sample of the positive ones, sorted, of shape (M,); empty if there were none.
+        channels: The same for each channel (axis 1), if it was asked for and the site has several.
     """
 
     name: str
@@ -51,10 +51,10 @@ class PreActivations:
         """The jump that silences this share of the positive pre-activations, to three digits; 0 for level 0."""
         if level <= 0 or not len(self.sample):
             return 0.0
-        return rounded(float(np.quantile(self.sample, level)))
+        return three_digits(float(np.quantile(self.sample, level)))
 
-    def quantiles(self, level: float) -> Jump:
-        """The jumps that silence this share of each channel's own positive pre-activations; 0 where all are 0."""
+    def channel_quantiles(self, level: float) -> Jump:
+        """The jumps that silence this share of each channel's own positive pre-activations; a single 0 if all are 0."""
         jumps = tuple(channel.quantile(level) for channel in self.channels)
         return jumps if any(jumps) else 0.0
 
@@ -68,8 +68,8 @@ class PreActivations:
         return float(np.searchsorted(self.sample, np.float32(jump), side="right")) / len(self.sample)
 
 
-def rounded(value: float) -> float:
-    """A number to three significant digits, so that a recipe can be read."""
+def three_digits(value: float) -> float:
+    """A number rounded to three significant digits, so that a recipe is easy to read."""
     return float(f"{value:.{DIGITS}g}")
 
 
@@ -79,18 +79,18 @@ def pooled_quantile(sites: Sequence[PreActivations], level: float) -> float:
     if level <= 0 or not sampled:
         return 0.0
     values = np.concatenate([site.sample for site in sampled])
-    # A large site and a small one may have samples of one size; each value stands for as many as its site has.
+    # A large and a small site may have samples of the same size, so each value is weighted by the size of its site.
     weights = np.concatenate([np.full(len(site.sample), site.count / len(site.sample)) for site in sampled])
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weights[order])
-    return rounded(float(values[order][min(np.searchsorted(below, level * below[-1]), len(order) - 1)]))
+    return three_digits(float(values[order][min(np.searchsorted(below, level * below[-1]), len(order) - 1)]))
 
 
 def observable(site: ActivationSite) -> str | None:
-    """Why the pre-activations of a site cannot be seen from outside, None where they can."""
+    """Why the pre-activations of a site cannot be seen from outside; None if they can."""
     if site.reason is not None:
         return site.reason
-    return None if site.scope == "main" else f"stands in {site.scope}, which cannot be seen from outside; inline it"
+    return None if site.scope == "main" else f"is in {site.scope}, which cannot be seen from outside; inline it"
 
 
 def measure(
@@ -102,15 +102,15 @@ def measure(
     rng: np.random.Generator,
     per_channel: bool = False,
 ) -> list[PreActivations]:
-    """Run a model and look at the pre-activations of its sites.
+    """Run a model and sample the pre-activations of its sites.
 
     Args:
         model: The model, not patched.
         sites: Sites of its main graph.
         x: Inputs in data space, of shape (N, ...); the first 256 are used.
-        target: Its normalization, its input where it has several, and the file beside which external weights lie.
-        rng: Draws the sample.
-        per_channel: Whether to look at the channels one by one too, at the sites whose number of channels is known.
+        target: Its normalization, its input name, and the folder of its external weights.
+        rng: Draws the samples.
+        per_channel: Whether to sample each channel too, at the sites whose number of channels is known.
 
     Raises:
         DataError: the model has several inputs, or the data do not fit it.
@@ -129,7 +129,7 @@ def measure(
     watches = [_Watch(site.name, rng, _channels(site) if per_channel else 0) for site in sites]
     for start in range(0, len(ready), size):
         batch = ready[start : start + size]
-        if fixed:  # a model of one batch size: fill up from the start
+        if fixed:  # fill the last batch up with examples from the start
             batch = np.take(ready, np.arange(start, start + size), axis=0, mode="wrap")
         for watch, values in zip(watches, runner.run(names, {inputs[0].name: batch}), strict=True):
             watch.see(values)
@@ -137,24 +137,24 @@ def measure(
 
 
 def _channels(site: ActivationSite) -> int:
-    """How many channels can be told apart, 0 where there is only one: its jump is the site's."""
+    """Number of channels to sample one by one; 0 for a single channel, whose jump is that of the site."""
     count = site.n_channels or 0
     return count if count > 1 else 0
 
 
 class _Watch:
-    """Collects what reaches one site, or one channel of it."""
+    """Collects the pre-activations of one site, or of one of its channels."""
 
     def __init__(self, name: str, rng: np.random.Generator, n_channels: int, most: int = MOST_PER_BATCH) -> None:
         self._name, self._rng, self._most = name, rng, most
         self._kept: list[Floats] = []
         self._seen = self._above = 0
-        # A stream of random numbers for each: looking at the channels must not change the sample of the site.
+        # Each channel has its own random numbers, so that sampling channels does not change the sample of the site.
         streams = enumerate(rng.spawn(n_channels))
         self._channels = [_Watch(f"{name}[{place}]", own, 0, MOST_PER_CHANNEL) for place, own in streams]
 
     def see(self, values: Array) -> None:
-        """One batch of pre-activations, of shape (n, C, ...)."""
+        """Take one batch of pre-activations, of shape (n, C, ...)."""
         positive = _positive(values)
         self._seen += values.size
         self._above += len(positive)
@@ -168,7 +168,7 @@ class _Watch:
             channel.see(values[:, place])
 
     def result(self) -> PreActivations:
-        """What was seen so far."""
+        """What has been collected."""
         share, sample = self._above / max(1, self._seen), np.sort(np.concatenate(self._kept))
         return PreActivations(
             self._name, share, self._above, sample, tuple(channel.result() for channel in self._channels)
@@ -176,7 +176,7 @@ class _Watch:
 
 
 def measure_file(target: Target, data: Data) -> list[PreActivations]:
-    """`measure` for a model file, at the sites that can be seen, always with the same draw; errors name the file.
+    """`measure` at all sites of a model that can be seen from outside, with a fixed seed; errors name the model.
 
     Raises:
         DataError: the data do not fit, or no site can be seen.
@@ -196,11 +196,11 @@ def _positive(values: Array) -> Floats:
 
 
 def _watched(model: ModelProto, sites: Sequence[ActivationSite]) -> tuple[ModelProto, list[str]]:
-    """The model with each site's pre-activation as an output; returns the outputs' names too."""
+    """The model with each site's pre-activation as an additional output, and the names of these outputs."""
     watched = copy.deepcopy(model)
     fresh, names = FreshNames(watched), []
     for site in sites:
-        # Identity, because what a rectifier reads may be a graph input, or an output already.
+        # Through Identity, because the input of a rectifier may be a graph input or a graph output.
         name = fresh(f"{site.input}/seen")
         watched.graph.node.append(helper.make_node("Identity", [site.input], [name], name=fresh("Identity")))
         watched.graph.output.append(ValueInfoProto(name=name))  # onnxruntime infers the type

@@ -1,4 +1,4 @@
-"""Reading what `tune --json` wrote."""
+"""Reading a file that `tune --json` wrote."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.files import json_records
 from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.files.json_records import Entries, UnfitError
-from onnx_jumprelu.tuning.record import SearchRecord
-from onnx_jumprelu.tuning.result import TrialPoint
+from onnx_jumprelu.tuning.result import SearchRecord, TrialPoint
+
+SCHEMA = "onnx-jumprelu/tuning/1"
 
 
-def read_record(path: Path, model: Path) -> SearchRecord:
-    """The record in a file that `tune --json` wrote about a model.
+def read_search_record(path: Path, model: Path) -> SearchRecord:
+    """The record of tuning a model, from the file that `tune --json` wrote. Files without a schema are read too.
 
     Raises:
-        DataError: it cannot be read, is not such a file, or is about another model; the message says what is wrong.
+        DataError: the file cannot be read, is not such a file, or is about another model; the message says why.
         ModelFileError: the model cannot be read.
     """
     try:
@@ -29,13 +30,15 @@ def read_record(path: Path, model: Path) -> SearchRecord:
         raise DataError(f"{path}: is not what `tune --json` writes: {error}") from error
     if record.model_sha256 != model_sha256(model):
         raise DataError(
-            f"{path}: is about tuning another model ({record.model}) than {model}, as their SHA-256 says; "
-            f"give what `tune {model} --json` wrote"
+            f"{path}: is about another model ({record.model}): its SHA-256 differs from that of {model}; give what "
+            f"`tune {model} --json` wrote"
         )
     return record
 
 
 def _record(entries: Entries) -> SearchRecord:
+    if not (entries.holds("schema", SCHEMA) or entries.holds("schema", None)):
+        raise UnfitError(f"its schema is '{entries.value('schema')}', not '{SCHEMA}'")
     record = SearchRecord(
         model=entries.text("model"),
         model_sha256=entries.text("model_sha256"),
@@ -43,11 +46,11 @@ def _record(entries: Entries) -> SearchRecord:
         eps=entries.positive("eps"),
         norm=_norm(entries.text("norm")),
         max_drop=entries.number("max_drop", 1),
-        original_clean=entries.inner("clean_accuracy").number("original", 1),
+        original_clean_accuracy=entries.inner("clean_accuracy").number("original", 1),
         n_search=entries.count("n_search"),
         n_held_out=entries.count("n_held_out"),
-        trials=[_point(point) for point in entries.each("trials")],
-        finalists=[_point(point) for point in entries.each("finalists")],
+        trials=tuple(_point(point) for point in entries.each("trials")),
+        finalists=tuple(_point(point) for point in entries.each("finalists")),
     )
     if sum(point.chosen for point in record.finalists) != 1:
         raise UnfitError("exactly one of the 'finalists' must be 'chosen'")

@@ -21,7 +21,7 @@ from onnx_jumprelu.rewrite.record import is_patched
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 from onnx_jumprelu.tuning.preactivations import PreActivations, measure, observable
 
-Jumps = tuple[Jump, ...]  # of each site, in the order of the graph; 0 where it has none, never a list of zeros
+Jumps = tuple[Jump, ...]  # one per site, in the order of the graph; a site without a jump has 0, never a list of zeros
 
 
 class Sweep:
@@ -30,14 +30,14 @@ class Sweep:
     Attributes:
         sites: Names of the sites that have a jump, from the input side on.
         skipped: The sites that stay as they are, and why.
-        sha256: Hash of the model that was opened, external weights included.
+        sha256: Hash of the model that was opened, including its external weights.
     """
 
     def __init__(self, target: Target, *, per_channel: bool = False) -> None:
-        """Open a model that is not patched yet; `per_channel` makes room for a jump in each channel.
+        """Open a model that is not patched yet; `per_channel` allows a jump per channel.
 
         Raises:
-            PatchError: it is patched already, or none of its sites can be given a jump from outside.
+            PatchError: it is patched already, or none of its sites can get a jump from outside.
             GradientError, ModelFileError, DataError, OptionError, RunError: see `OnnxClassifier`.
         """
         self._target = target
@@ -47,7 +47,7 @@ class Sweep:
         with naming(target.name):
             found = find_activations(self._original)
             if not found:
-                raise PatchError("has no activation that JumpReLU could replace; there is nothing to tune")
+                raise PatchError("has no activation that JumpReLU can replace; there is nothing to tune")
             names = [site.name for site in found if observable(site) is None]
             if not names:
                 raise PatchError(f"none of its activations can be tuned; '{found[0].name}': {observable(found[0])}")
@@ -72,7 +72,7 @@ class Sweep:
                 providers=target.providers,
                 threads=target.threads,
             )
-        # Both derivatives keep their sessions for the whole sweep.
+        # Each surrogate keeps its sessions for the whole sweep.
         self._with = {name: self._classifier.with_surrogate(name) for name in SURROGATES}
 
     @property
@@ -89,7 +89,7 @@ class Sweep:
         """The classifier with these jumps, in the same sessions."""
         values = {}
         for (names, n_channels), site, jump in zip(self._inputs, self._found, jumps, strict=True):
-            # A single jump stands for all channels where the graph has room for one in each.
+            # Where the graph expects one jump per channel, a single jump is repeated.
             arrays = Parameters(jump).spread(n_channels).arrays(site.rank)
             values.update({names[parameter]: array for parameter, array in arrays.items()})
         return self._with[surrogate].with_inputs(**values)

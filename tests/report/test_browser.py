@@ -32,12 +32,12 @@ PHONE, PAPER = 400, 680  # pixels; an A4 page within margins of 15 mm
 DARK = 0.05  # luminance
 
 SITES = [f"/features/stage{number // 8}/block{number % 8}/activation/Relu_{number}" for number in range(50)]
-LONG = [
+LONG = tuple(
     TrialPoint(
         by_site({site: jump * place / 50 for place, site in enumerate(SITES)}), 0.9, 0.8 + jump, jump > 0, "sites"
     )
     for jump in (0.0, 0.1)
-]
+)
 # A model with many sites, and names that leave no place to break a line.
 LARGE = replace(
     FAILING,

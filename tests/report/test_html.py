@@ -110,7 +110,7 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    points = [TrialPoint(by_site({HOSTILE: jump}), 0.9, 0.8, bool(jump), HOSTILE) for jump in (0.0, 1.0)]
+    points = tuple(TrialPoint(by_site({HOSTILE: jump}), 0.9, 0.8, bool(jump), HOSTILE) for jump in (0.0, 1.0))
     tuning = replace(RECORD, model=HOSTILE, data=HOSTILE, norm=HOSTILE, trials=points, finalists=points)
     text = html.render(HOSTILE_VERDICT, [replace(example(), attack=HOSTILE)], tuning, by_site({HOSTILE: 1.0}))
     assert list(requests(text)) == []

@@ -19,9 +19,9 @@ from tests.report.verdicts import BARE, CURVE, GAIN, HOSTILE, HOSTILE_VERDICT, N
 matplotlib = pytest.importorskip("matplotlib")
 
 SVG = "{http://www.w3.org/2000/svg}"
-HOSTILE_POINTS = [
+HOSTILE_POINTS = tuple(
     TrialPoint(by_site({"a": jump, "模型": jump}), 0.9, 0.8, jump == 1, HOSTILE + "模型") for jump in (0.0, 1.0)
-]
+)
 HOSTILE_RECORD = replace(RECORD, trials=HOSTILE_POINTS, finalists=HOSTILE_POINTS)
 DRAWINGS: dict[str, Callable[[], str]] = {
     "accuracies": lambda: pictures.accuracies(GAIN),
@@ -30,9 +30,9 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "curve": lambda: pictures.curve(CURVE),
     "curve of one point": lambda: pictures.curve(CURVE[:1]),
     "kinds": lambda: pictures.kinds(CURVE),
-    "front": lambda: tuning_picture.front(RECORD),
-    "front, hostile": lambda: tuning_picture.front(HOSTILE_RECORD),
-    "jump_sweep": lambda: tuning_picture.jump_sweep(RECORD),
+    "trade-off": lambda: tuning_picture.trade_off(RECORD),
+    "trade-off, hostile": lambda: tuning_picture.trade_off(HOSTILE_RECORD),
+    "single jumps": lambda: tuning_picture.single_jumps(RECORD),
 }
 
 
@@ -60,7 +60,7 @@ def test_the_style_of_the_reader_changes_nothing_and_is_left_alone() -> None:
 def test_no_global_figure_is_left_behind() -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 - only to look whether anything was registered there
 
-    tuning_picture.front(RECORD)
+    tuning_picture.trade_off(RECORD)
     assert plt.get_fignums() == []
 
 
@@ -99,7 +99,7 @@ def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_names_are_shown_as_they_are() -> None:
-    found = texts(tuning_picture.front(HOSTILE_RECORD))
+    found = texts(tuning_picture.trade_off(HOSTILE_RECORD))
     assert any("<script>" in text and "$\\alpha$" in text and "模型" in text for text in found)
 
 
@@ -132,7 +132,7 @@ class Drawn:
 
 def test_the_trade_off_is_of_the_finalists(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = Drawn(monkeypatch)
-    tuning_picture.front(RECORD)
+    tuning_picture.trade_off(RECORD)
     assert drawn.points == {
         "front": [(0.99, 0.70), (0.985, 0.83)],
         "original": [(0.99, 0.70)],
@@ -146,7 +146,7 @@ def test_the_trade_off_is_of_the_finalists(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_accuracy_against_jump_is_of_the_candidates_with_one_jump_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = Drawn(monkeypatch)
-    tuning_picture.jump_sweep(RECORD)
+    tuning_picture.single_jumps(RECORD)
     assert drawn.points == {
         "clean accuracy": [(0.0, 0.99), (0.5, 0.99), (1.0, 0.98), (2.0, 0.60)],
         "worst case, quick attacks": [(0.0, 0.75), (0.5, 0.78), (1.0, 0.84), (2.0, 0.15)],
@@ -156,7 +156,7 @@ def test_accuracy_against_jump_is_of_the_candidates_with_one_jump_for_all(monkey
 def test_a_file_of_its_own_shows_the_same(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(single("Relu").SerializeToString())
-    assert tuning_picture.picture(tuning(model)) == tuning_picture.front(RECORD)
+    assert tuning(model).to_svg() == tuning_picture.trade_off(RECORD)
 
 
 def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

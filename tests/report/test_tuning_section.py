@@ -8,7 +8,7 @@ import pytest
 
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import html
-from onnx_jumprelu.tuning.record import SearchRecord
+from onnx_jumprelu.tuning.result import SearchRecord
 from tests.report.page import Page
 from tests.report.tunings import RECORD, TRIALS, by_site, point
 from tests.report.verdicts import GAIN
@@ -29,26 +29,26 @@ def section(title: str, tuning: SearchRecord = RECORD, jumps: dict[str, Jump] | 
 def test_tuning_says_which_examples_and_which_attacks() -> None:
     found = section("What tuning tried")
     assert "of model.onnx on validation examples of val.npz, against Linf perturbations of at most 0.1" in found
-    assert "at a cost of at most 1 point of clean accuracy" in found
-    assert "quick attacks (short APGD and PGD) on the first 400 at most of the 500 validation examples" in found
+    assert "with at most 1 point of clean accuracy lost" in found
+    assert "quick attacks (short APGD and PGD) on at most the first 400 of the 500 validation examples" in found
     assert "4 finalists of 6 candidates. Worst case: thorough attacks (longer PGD and APGD) on the 500" in found
-    assert found.count("Clean accuracy: all 999 validation examples.") == 2
+    assert found.count("Clean accuracy: on all 999 validation examples.") == 2
     assert "other perturbations" not in found
 
 
 @pytest.mark.parametrize("other", [{"eps": 0.2}, {"norm": "L2"}])
-def test_tuning_against_something_else_is_told(other: dict[str, Any]) -> None:
+def test_tuning_against_something_else_is_said(other: dict[str, Any]) -> None:
     found = section("What tuning tried", replace(RECORD, **other))
     assert "The verdict is about other perturbations: Linf, at most 0.1." in found
 
 
-def test_whether_the_patched_model_has_the_chosen_jumps_is_told() -> None:
-    assert "The patched model has the jumps that tuning chose." in section("What tuning tried")
+def test_whether_the_patched_model_has_the_recommended_jumps_is_said() -> None:
+    assert "The patched model has the jumps that tuning recommends." in section("What tuning tried")
     other = section("What tuning tried", jumps={"conv1": 1.0, "fc": 1.0})
-    assert "The patched model has other jumps than those that tuning chose." in other
-    nothing = replace(RECORD, finalists=[point(0.0, 0.0, 0.99, 0.7, "original", chosen=True)])
+    assert "The patched model has other jumps than those that tuning recommends." in other
+    nothing = replace(RECORD, finalists=(point(0.0, 0.0, 0.99, 0.7, "original", chosen=True),))
     found = section("What tuning tried", nothing)
-    assert "Tuning chose jump 0 everywhere, which is the original" in found
+    assert "Tuning recommends jump 0 everywhere, which is the original" in found
     assert "The patched model has other jumps." in found
 
 

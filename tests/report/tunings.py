@@ -1,4 +1,4 @@
-"""A search for jumps made by hand: quick attacks and thorough ones have no number in common."""
+"""A tuning made by hand, in which quick and thorough attacks have no number in common."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,7 @@ import numpy as np
 from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.files.hashes import model_sha256
-from onnx_jumprelu.tuning.record import SearchRecord
-from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning
+from onnx_jumprelu.tuning.result import Judged, SearchRecord, TrialPoint, Tuning
 
 
 def by_site(jumps: Mapping[str, Jump]) -> dict[str, Parameters]:
@@ -42,7 +41,7 @@ RECORD = SearchRecord(
     eps=0.1,
     norm="Linf",
     max_drop=0.01,
-    original_clean=0.99,
+    original_clean_accuracy=0.99,
     n_search=500,
     n_held_out=499,
     trials=TRIALS,
@@ -50,13 +49,13 @@ RECORD = SearchRecord(
 )
 
 
-def standing(number: int) -> Bools:
-    """The first so many of the held-out examples."""
+def withstood(number: int) -> Bools:
+    """Whether each held-out example withstood every attack: the first `number` did."""
     return np.arange(RECORD.n_held_out) < number
 
 
 def tuning(model: Path) -> Tuning:
-    """The outcome that the record is of."""
+    """The tuning that `RECORD` is the record of."""
     return Tuning(
         model=str(model),
         model_sha256=model_sha256(model),
@@ -66,14 +65,15 @@ def tuning(model: Path) -> Tuning:
         norm="Linf",
         max_drop=RECORD.max_drop,
         seed=0,
+        original_clean_accuracy=0.99,
         n_search=RECORD.n_search,
         n_held_out=RECORD.n_held_out,
         sites=(),
         skipped=(),
         trials=TRIALS,
         finalists=FINALISTS,
-        original=Judged(TRIALS[0].parameters, standing(340), 0.99, 0.99),
-        proposed=Judged(TRIALS[4].parameters, standing(410), 0.985, 0.98),
+        original=Judged(TRIALS[0].parameters, withstood(340), 0.99, 0.99),
+        proposed=Judged(TRIALS[4].parameters, withstood(410), 0.985, 0.98),
         uniform=None,
         cut_short=False,
         seconds=1.0,

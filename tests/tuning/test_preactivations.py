@@ -62,11 +62,11 @@ def test_each_channel_on_its_own() -> None:
     sites, target = find_activations(model), Target(Path("m.onnx"))
     (alone,) = measure(model, sites, x, target, rng=np.random.default_rng(0))
     (site,) = measure(model, sites, x, target, rng=np.random.default_rng(0), per_channel=True)
-    jumps = site.quantiles(0.5)
+    jumps = site.channel_quantiles(0.5)
     assert jumps == pytest.approx((*np.median(x[:, :3], axis=0), 0), rel=0.01)
     assert site.silenced(jumps) == pytest.approx(0.5, abs=0.02)
     assert site.silenced((0.0, 0.0, 1e9, 0.0)) == pytest.approx(1 / 3)
-    assert site.quantiles(0.0) == 0
+    assert site.channel_quantiles(0.0) == 0
     assert alone.channels == ()
     np.testing.assert_array_equal(alone.sample, site.sample)  # looking closer does not change what was seen
 
@@ -79,7 +79,7 @@ def test_channels_of_an_image() -> None:
         model, find_activations(model), x, Target(Path("m.onnx")), rng=np.random.default_rng(0), per_channel=True
     )
     expected = [np.median(channel[channel > 0]) for channel in x.swapaxes(0, 1)]
-    assert site.quantiles(0.5) == pytest.approx(tuple(expected), rel=0.02)
+    assert site.channel_quantiles(0.5) == pytest.approx(tuple(expected), rel=0.02)
 
 
 def test_nothing_positive() -> None:

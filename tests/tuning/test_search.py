@@ -15,7 +15,7 @@ from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.runtime import OrtRunner
 from onnx_jumprelu.tuning.objective import Threat, WorstCase
-from onnx_jumprelu.tuning.result import TrialPoint, pareto
+from onnx_jumprelu.tuning.result import TrialPoint, pareto_front
 from onnx_jumprelu.tuning.search import Scene, Search, Trial
 from onnx_jumprelu.tuning.selection import N_FINALISTS, promising, smallest_of_the_best
 from onnx_jumprelu.tuning.sweep import Jumps, Sweep
@@ -95,20 +95,20 @@ class TestWorstCase:
         exact_only = WorstCase(sweep, x, labels, [(PGD(eps=0.15, n_iter=10, random_start=False), "exact")], 0)
         every = WorstCase(sweep, x, labels, Threat(0.15, "Linf").quick(10), 0)
         assert exact_only.original.sum() == every.original.sum() == 0
-        assert exact_only.standing((0.39,)).sum() == 40  # what a search on exact gradients alone would believe
-        assert every.standing((0.39,)).sum() == 0
+        assert exact_only.withstood((0.39,)).sum() == 40  # what a search on exact gradients alone would believe
+        assert every.withstood((0.39,)).sum() == 0
 
     def test_gray_box_examples_count(self, sweep: Sweep) -> None:
         x, labels = examples(40)
         worst_case = WorstCase(sweep, x, labels, Threat(EPS, "Linf").quick(5), 0)
-        replayed = ~np.logical_and.reduce([sweep.correct(sweep.zero, g, labels) for g in worst_case._gray])  # noqa: SLF001
+        replayed = ~np.logical_and.reduce([sweep.correct(sweep.zero, g, labels) for g in worst_case._made_on_original])  # noqa: SLF001
         np.testing.assert_array_equal(~worst_case.original, replayed)
         assert replayed.sum() > 20
 
     def test_same_jumps_same_result(self, sweep: Sweep) -> None:
         x, labels = examples(40)
         worst_case = WorstCase(sweep, x, labels, Threat(EPS, "Linf").quick(5), 0)
-        np.testing.assert_array_equal(worst_case.standing((0.05, 0.0)), worst_case.standing((0.05, 0.0)))
+        np.testing.assert_array_equal(worst_case.withstood((0.05, 0.0)), worst_case.withstood((0.05, 0.0)))
 
 
 class TestSearch:
@@ -158,7 +158,7 @@ class _Window:
     def __init__(self, low: float, high: float) -> None:
         self._low, self._high = low, high
 
-    def standing(self, jumps: Jumps) -> Bools:
+    def withstood(self, jumps: Jumps) -> Bools:
         first, *others = jumps
         inside = self._low < Parameters(first).size < self._high and not any(others)
         return np.arange(40) < (40 if inside else 20 - bool(Parameters(first).size) - 2 * any(others))
@@ -179,8 +179,8 @@ def test_finalists_may_differ_in_one_channel() -> None:
     assert {one.jumps, other.jumps} <= {kept.jumps for kept in promising(search)}  # type: ignore[arg-type]
 
 
-def trial(jump: float, standing: int, count: int = 100) -> Trial:
-    return Trial((jump,), "sites", jump, np.ones(1, np.bool_), np.arange(count) < standing)
+def trial(jump: float, withstood: int, count: int = 100) -> Trial:
+    return Trial((jump,), "sites", jump, np.ones(1, np.bool_), np.arange(count) < withstood)
 
 
 class TestSelection:
@@ -201,4 +201,4 @@ class TestSelection:
             )
             for jump, clean, worst in [(0, 0.99, 0.5), (1, 0.98, 0.7), (2, 0.97, 0.6), (3, 0.96, 0.8), (4, 0.99, 0.4)]
         ]
-        assert [point.jumps["a"] for point in pareto(points)] == [0, 1, 3]
+        assert [point.jumps["a"] for point in pareto_front(points, lambda point: not point.chosen)] == [0, 1, 3]

@@ -74,7 +74,7 @@ class TestGain:
         assert last == 0
         assert found.original.worst_case.value < 0.2
         assert found.chosen.worst_case.value > 0.9
-        assert found.original.clean == found.chosen.clean == 1
+        assert found.original.clean_accuracy == found.chosen.clean_accuracy == 1
 
     def test_recipe_holds_on_fresh_examples(self, gaining: Path, found: Tuning, tmp_path: Path) -> None:
         patch_file(gaining, tmp_path / "out.onnx", recipe=found.recipe)
@@ -89,7 +89,7 @@ class TestGain:
     def test_one_trial_point_is_chosen_and_on_the_front(self, found: Tuning) -> None:
         chosen = [point for point in found.finalists if point.chosen]
         assert [point.jumps for point in chosen] == [found.jumps]
-        assert max(found.front, key=lambda point: point.worst_case).worst_case == 1
+        assert max(found.pareto_front, key=lambda point: point.worst_case).worst_case == 1
         assert found.trials[0].family == found.finalists[0].family == "original"
         assert {point.family for point in found.trials} == {"original", "uniform", "quantile", "sites"}
 
@@ -98,7 +98,7 @@ class TestGain:
         assert again.recipe == found.recipe
         assert again.trials == found.trials
         assert again.finalists == found.finalists
-        np.testing.assert_array_equal(again.proposed.standing, found.proposed.standing)
+        np.testing.assert_array_equal(again.proposed.withstood, found.proposed.withstood)
 
     def test_another_seed_splits_otherwise(self) -> None:
         x, labels = examples(40)
@@ -128,11 +128,11 @@ class TestGain:
         x[hard, 0], x[hard, 2] = 0.55, 0.06
         given, model = Data(x, labels, Path("validation.npz")), saved(tmp_path, ONE_SITE)
         strict, free = (tune(model, given, eps=EPS, max_drop=drop, n_trials=60) for drop in (0.0, 0.1))
-        assert strict.original.clean == free.original.clean == 1
-        assert strict.chosen.clean == 1
+        assert strict.original.clean_accuracy == free.original.clean_accuracy == 1
+        assert strict.chosen.clean_accuracy == 1
         assert not strict.gain_shown
         assert free.gain_shown
-        assert free.chosen.clean == pytest.approx(1 - len(hard) / len(x))
+        assert free.chosen.clean_accuracy == pytest.approx(1 - len(hard) / len(x))
 
 
 class TestPerChannel:
@@ -151,7 +151,7 @@ class TestPerChannel:
         assert jumps[0] < 0.015 < jumps[1]  # the signal of class 0 passes, the noise does not
         assert result.original.worst_case.value < 0.1
         assert result.chosen.worst_case.value > 0.5
-        assert result.chosen.clean == 1
+        assert result.chosen.clean_accuracy == 1
         patch_file(scaled, tmp_path / "out.onnx", recipe=result.recipe)
         given = often_noisy()
         logits = OnnxClassifier(tmp_path / "out.onnx").logits(given.x)

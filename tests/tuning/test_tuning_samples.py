@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from onnx_jumprelu import OnnxClassifier, evaluate, load_data, patch_file
-from onnx_jumprelu.report import tuning_table
 from onnx_jumprelu.tuning import run as tuning
 from onnx_jumprelu.tuning.run import tune
 
@@ -34,4 +33,4 @@ def test_the_budget_and_the_gain_hold(
     else:
         assert not any(found.jumps.values())
         assert not verdict.gain_shown
-        assert tuning_table.tuning(found).startswith("No jump gains anything on these data")
+        assert found.to_text().startswith("No jump gains anything on these data")

@@ -13,7 +13,6 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.cli import main
-from onnx_jumprelu.report import tuning_json
 from onnx_jumprelu.rewrite.batch import parameters_in_file
 from onnx_jumprelu.verdict import run
 from tests.report.tunings import tuning
@@ -93,7 +92,7 @@ def tuned(folder: Path) -> Path:
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     path = folder / "tuning.json"
-    path.write_text(json.dumps(tuning_json.tuning(tuning(Path("original.onnx")))))
+    path.write_text(json.dumps(tuning(Path("original.onnx")).to_dict()))
     return path
 
 
@@ -123,7 +122,7 @@ def test_the_report_shows_what_tuning_tried() -> None:
 )
 def test_mistakes_with_tuning(options: list[str], message: str, folder: Path, capsys: Captured) -> None:
     Path("recipe.json").write_text('{"default": 0.5}')
-    Path("other.json").write_text(json.dumps(tuning_json.tuning(tuning(Path("patched.onnx")))))
+    Path("other.json").write_text(json.dumps(tuning(Path("patched.onnx")).to_dict()))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert validate("--eps", "0.1", *options) == 2
     captured = capsys.readouterr()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import pytest
 
 from onnx_jumprelu import DataError, ModelFileError
 from onnx_jumprelu.activation.parameters import Jump
-from onnx_jumprelu.report import tuning_json
-from onnx_jumprelu.tuning.record import recorded
-from onnx_jumprelu.tuning.record_file import read_record
+from onnx_jumprelu.tuning.record_file import read_search_record
+from onnx_jumprelu.tuning.result import SearchRecord
 from tests.models import single
 from tests.report.tunings import FINALISTS, RECORD, TRIALS, by_site, point, tuning
 
@@ -30,7 +29,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def content(model: Path) -> Any:  # noqa: ANN401 - JSON
     """What `tune --json` would write."""
-    return json.loads(json.dumps(tuning_json.tuning(tuning(model)), allow_nan=False))
+    return json.loads(json.dumps(tuning(model).to_dict(), allow_nan=False))
 
 
 def written(tmp_path: Path, content: object) -> Path:
@@ -40,22 +39,30 @@ def written(tmp_path: Path, content: object) -> Path:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path, model: Path, content: Any) -> None:  # noqa: ANN401 - JSON
-    found = read_record(written(tmp_path, content), model)
-    found = replace(found, trials=tuple(found.trials), finalists=tuple(found.finalists))
-    assert found == recorded(tuning(model))
+    found, whole = read_search_record(written(tmp_path, content), model), tuning(model)
     assert found == replace(RECORD, model=str(model), model_sha256=hashlib.sha256(model.read_bytes()).hexdigest())
     assert (found.trials, found.finalists) == (TRIALS, FINALISTS)
+    for field in fields(SearchRecord):
+        assert getattr(found, field.name) == getattr(whole, field.name)
+
+
+def test_a_file_without_a_schema_is_read(tmp_path: Path, model: Path, content: Any) -> None:  # noqa: ANN401 - JSON
+    """As earlier versions wrote it."""
+    older = {key: value for key, value in content.items() if key not in {"schema", "version"}}
+    assert set(content) - set(older) == {"schema", "version"}
+    expected = read_search_record(written(tmp_path, content), model)
+    assert read_search_record(written(tmp_path, older), model) == expected
 
 
 def test_the_sweep_is_of_candidates_with_one_jump_for_all_by_rising_jump() -> None:
-    assert [(shown.jumps["fc"], shown.worst_case) for shown in RECORD.uniform] == [
+    assert [(shown.jumps["fc"], shown.worst_case) for shown in RECORD.single_jump_trials] == [
         *((0.0, 0.75), (0.5, 0.78)),
         *((1.0, 0.84), (2.0, 0.15)),
     ]
 
 
 def test_the_front_is_of_the_finalists() -> None:
-    assert [shown.worst_case for shown in RECORD.front] == [0.70, 0.83]
+    assert [shown.worst_case for shown in RECORD.pareto_front] == [0.70, 0.83]
 
 
 @pytest.mark.parametrize(
@@ -73,14 +80,14 @@ def test_the_front_is_of_the_finalists() -> None:
     ],
 )
 def test_whether_a_model_has_the_jumps_that_were_chosen(jumps: dict[str, Jump], *, chosen: bool) -> None:
-    assert RECORD.chose(by_site(jumps)) == chosen
+    assert RECORD.recommends(by_site(jumps)) == chosen
 
 
 def test_jumps_per_channel_are_compared_channel_by_channel() -> None:
-    record = replace(RECORD, finalists=[point((0.0, 1.5), 0.0, 0.9, 0.8, "channels", chosen=True)])
-    assert record.chose(by_site({"conv1": (0.0, 1.5)}))
-    assert not record.chose(by_site({"conv1": (1.5, 0.0)}))
-    assert not record.chose(by_site({"conv1": (0.0, 1.5, 0.0)}))
+    record = replace(RECORD, finalists=(point((0.0, 1.5), 0.0, 0.9, 0.8, "channels", chosen=True),))
+    assert record.recommends(by_site({"conv1": (0.0, 1.5)}))
+    assert not record.recommends(by_site({"conv1": (1.5, 0.0)}))
+    assert not record.recommends(by_site({"conv1": (0.0, 1.5, 0.0)}))
 
 
 Spoil = Callable[[Any], Any]
@@ -107,6 +114,8 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "a list": (lambda _: [], "it is not an object"),
     "a recipe": (lambda content: content["recipe"], "it has no 'model'"),
     "from before there were all candidates": (without("trials"), "it has no 'trials'"),
+    "another schema": (entry("schema", "onnx-jumprelu/verdict/1"), "its schema is 'onnx-jumprelu/verdict/1', not"),
+    "a later schema": (entry("schema", "onnx-jumprelu/tuning/2"), "its schema is 'onnx-jumprelu/tuning/2', not"),
     "no candidates": (entry("trials", []), "'trials' is not a list with at least one entry"),
     "no list": (entry("finalists", {}), "'finalists' is not a list with at least one entry"),
     "a candidate that is no object": (entry("trials", [3]), "'trials', entry 0, is not an object"),
@@ -156,7 +165,7 @@ def test_other_content_is_refused_in_one_line(
     spoil, message = SPOILT[name]
     path = written(tmp_path, spoil(content))
     with pytest.raises(DataError) as refused:
-        read_record(path, model)
+        read_search_record(path, model)
     assert str(refused.value).startswith(f"{path}: is not what `tune --json` writes: ")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -167,25 +176,25 @@ def test_what_is_not_json_is_refused(text: bytes, tmp_path: Path, model: Path) -
     path = tmp_path / "tuning.json"
     path.write_bytes(text)
     with pytest.raises(DataError, match=r"tuning.json: is not what `tune --json` writes: it is not JSON$"):
-        read_record(path, model)
+        read_search_record(path, model)
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path, model: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(DataError, match="cannot be read") as refused:
-            read_record(path, model)
+            read_search_record(path, model)
         assert str(refused.value).startswith(f"{path}: ")
 
 
 def test_the_tuning_of_another_model_is_refused(tmp_path: Path, model: Path, content: Any) -> None:  # noqa: ANN401 - JSON
     path = written(tmp_path, content)
     model.write_bytes(single("Relu", shape=["N", 7]).SerializeToString())
-    with pytest.raises(DataError, match="is about tuning another model") as refused:
-        read_record(path, model)
+    with pytest.raises(DataError, match="is about another model") as refused:
+        read_search_record(path, model)
     assert str(refused.value).startswith(f"{path}: ")
     model.unlink()
     with pytest.raises(ModelFileError, match=r"model.onnx: cannot be read"):
-        read_record(path, model)
+        read_search_record(path, model)
 
 
 def test_the_tuning_of_a_model_with_other_external_weights_is_refused(tmp_path: Path) -> None:
@@ -193,10 +202,10 @@ def test_the_tuning_of_a_model_with_other_external_weights_is_refused(tmp_path: 
     path = tmp_path / "model.onnx"
     whole = single("MatMul", inputs=["x", "w"], shape=["N", 4], extra={"w": np.ones((4, 3), np.float32)})
     onnx.save(whole, path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    given = written(tmp_path, json.loads(json.dumps(tuning_json.tuning(tuning(path)))))
+    given = written(tmp_path, json.loads(json.dumps(tuning(path).to_dict())))
     file = path.read_bytes()
-    assert read_record(given, path).model_sha256 != hashlib.sha256(file).hexdigest()
+    assert read_search_record(given, path).model_sha256 != hashlib.sha256(file).hexdigest()
     (tmp_path / "w.bin").write_bytes(np.zeros((4, 3), np.float32).tobytes())
     assert path.read_bytes() == file
-    with pytest.raises(DataError, match="is about tuning another model"):
-        read_record(given, path)
+    with pytest.raises(DataError, match="is about another model"):
+        read_search_record(given, path)

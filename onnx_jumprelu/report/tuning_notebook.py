@@ -1,0 +1,30 @@
+"""A tuning as HTML for notebooks: two small tables. It needs no extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from onnx_jumprelu.report import tuning_table
+from onnx_jumprelu.report.words import printable
+from onnx_jumprelu.tuning.result import Tuning
+
+
+def tuning_notebook(tuning: Tuning) -> str:
+    """The outcome, the accuracies and the jump of each site."""
+    setting = f"{tuning.model}, {tuning.norm}, eps {tuning.eps:g}"
+    return (
+        f"<p><strong>{_text(tuning_table.headline(tuning))}</strong><br>{_text(setting)}</p>"
+        f"{_table(('', 'clean accuracy', 'worst case (95% interval)'), tuning_table.accuracies(tuning))}"
+        f"{_table(('site', 'jump', 'positive pre-activations silenced'), tuning_table.jumps(tuning))}"
+    )
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
