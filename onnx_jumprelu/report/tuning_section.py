@@ -48,9 +48,9 @@ def section(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Paramete
 def _notes(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameters] | None) -> Iterator[str]:
     drop = f"{100 * record.max_drop:g} point{'' if 100 * record.max_drop == 1 else 's'}"
     yield (
-        f"Tuning searched for the jumps of {record.model} on validation examples of {record.data}, against {record.norm} "
-        f"perturbations of at most {record.eps:g}, with at most {drop} of clean accuracy lost. All numbers in this "
-        "section come from these validation examples, not from the examples of the verdict."
+        f"Tuning searched for the jumps of {record.model} on validation examples of {record.data}, against "
+        f"{record.norm} perturbations of at most {record.eps:g}, with at most {drop} of clean accuracy lost. All "
+        "numbers in this section come from these validation examples, not from the examples of the verdict."
     )
     if (record.norm, record.eps) != (verdict.norm, verdict.eps):
         yield f"The verdict is about other perturbations: {verdict.norm}, at most {verdict.eps:g}."

@@ -13,8 +13,8 @@ SECONDS_BETWEEN_LINES = 10.0
 MINUTE = 60
 
 
-def counting(progress: Progress, on_done: OnDone, n_steps: int, name: str) -> OnDone:
-    """A function to call with the number of steps just done; it informs `on_done`, and `progress` of the share done.
+def counting(progress: Progress, on_done: OnDone, n_steps: int, name: str) -> tuple[OnDone, Callable[[], None]]:
+    """Functions to call with the number of steps just done, and at the end, which may come after fewer steps.
 
     Args:
         progress: True for lines on stderr, a function that takes the share of the work done (above 0, at most 1), or
@@ -24,7 +24,7 @@ def counting(progress: Progress, on_done: OnDone, n_steps: int, name: str) -> On
         name: Name of the work for the lines.
     """
     if progress is False:
-        return on_done
+        return on_done, lambda: None
     show = _Lines(name, n_steps) if progress is True else progress
     n_done = 0
 
@@ -32,9 +32,9 @@ def counting(progress: Progress, on_done: OnDone, n_steps: int, name: str) -> On
         nonlocal n_done
         n_done += n_new
         on_done(n_new)
-        show(min(1.0, n_done / n_steps))
+        show(n_done / n_steps)
 
-    return count
+    return count, lambda: show(1.0)
 
 
 class _Lines:

@@ -203,7 +203,7 @@ class Tuning(SearchRecord):
     @property
     def gain_shown(self) -> bool:
         """Whether the 95 % interval of the gain lies above 0."""
-        return self.chosen is self.proposed
+        return self.gain.low > 0
 
     @property
     def chosen(self) -> Judged:

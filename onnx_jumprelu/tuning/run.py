@@ -131,12 +131,11 @@ def tune(
     if len(labels) < FEWEST_EXAMPLES:
         raise DataError(f"{given.name}: has {len(labels)} examples; tuning needs at least {FEWEST_EXAMPLES}")
     sweep = Sweep(target, per_channel=chosen.per_channel)
-    count = counting(progress, on_done, chosen.n_steps, target.name)
+    count, finished = counting(progress, on_done, chosen.n_steps, target.name)
     with naming(given.name, DataError), naming(target.name, RunError):
         x, labels = checked(sweep.at(sweep.zero), given.x, labels)
         tuning = _Tuner(sweep, x, labels, chosen, count).run(target.name, given.name)
-    if callable(progress):
-        progress(1.0)
+    finished()
     return tuning
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,11 @@ class TestReport:
     def test_json(self, target: Target) -> None:
         rows = paper_table(target, problem(), [JUMP])
         content = json.loads(json.dumps(paper.content(rows), allow_nan=False))
+        jsonschema = pytest.importorskip("jsonschema")
+        schema = json.loads(resources.files("onnx_jumprelu.report").joinpath("schemas/paper.json").read_text("utf-8"))
+        validator = jsonschema.Draft202012Validator(schema)
+        assert list(validator.iter_errors(content)) == []
+        assert list(validator.iter_errors({**content, "rows": []}))
         assert content["schema"] == "onnx-jumprelu/paper/1"
         assert content["protocol"] == "paper"
         assert [row["jump"] for row in content["rows"]] == [0, JUMP]

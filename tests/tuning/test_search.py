@@ -191,6 +191,17 @@ class TestSelection:
         """One example more of 100 is one standard error."""
         assert smallest_of_the_best([trial(0, 50), trial(1, 51)]).jumps == (0,)
 
+    def test_the_noise_is_one_standard_error(self) -> None:
+        """Three examples more of 100 are 1.75 standard errors, as no example is lost."""
+        assert smallest_of_the_best([trial(0, 50), trial(1, 53)]).jumps == (1,)
+
+    def test_the_noise_is_that_of_the_paired_difference(self) -> None:
+        """Ten examples won and seven lost of 100 are 0.7 standard errors; three won and none lost are more than one."""
+        less = trial(0, 50)
+        mixed = replace(trial(1, 50), withstood=less.withstood.copy())
+        mixed.withstood[50:60], mixed.withstood[:7] = True, False
+        assert smallest_of_the_best([less, mixed]).jumps == (0,)
+
     def test_a_gain_above_the_noise_wins(self) -> None:
         assert smallest_of_the_best([trial(0, 50), trial(1, 60), trial(2, 55)]).jumps == (1,)
 

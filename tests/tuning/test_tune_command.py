@@ -147,7 +147,7 @@ class TestRefusals:
         ("options", "words"),
         [
             (["--data", "missing.npz"], "missing.npz"),
-            (["--max-drop", "2"], "must lie between 0 and 1, not 2"),
+            (["--max-drop", "2"], "max_drop must be between 0 and 1, not 2"),
             (["--eps", "0"], "eps"),
             (["--family", "best"], "best"),
             (["--mean", "a"], "--mean"),

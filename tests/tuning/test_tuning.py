@@ -1,6 +1,6 @@
 """Tuning on networks whose right answer is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +11,18 @@ from onnx import TensorProto, helper
 
 from onnx_jumprelu import OnnxClassifier, Recipe, attacks, patch_file
 from onnx_jumprelu.activation.parameters import numbers_of
-from onnx_jumprelu.arrays import Array, Bools
+from onnx_jumprelu.arrays import Array, Bools, Floats, Labels
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.data.splits import load_validation, split
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, PatchError, RunError
 from onnx_jumprelu.runtime import Feeds, OrtRunner
+from onnx_jumprelu.tuning import run
+from onnx_jumprelu.tuning.objective import WorstCase
 from onnx_jumprelu.tuning.result import Tuning
 from onnx_jumprelu.tuning.run import TuneKeywords, TuneSettings, tune
+from onnx_jumprelu.tuning.sweep import Sweep
 from tests.models import parse
 from tests.tuning.networks import (
     EPS,
@@ -34,6 +38,8 @@ from tests.tuning.networks import (
     often_noisy,
     saved,
 )
+
+Attacks = Sequence[tuple[Attack, str]]
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +260,23 @@ class TestWhatIsSeen:
         )
         same = [point.worst_case for point in first.trials] == [point.worst_case for point in other.trials]
         assert same == (part == 1)
+
+    def test_the_judge_has_random_starts_of_its_own(self, gaining: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the random starts of the search, the winner would be judged by attacks that it was selected against."""
+        made: list[tuple[int, list[float]]] = []
+
+        class Recording(WorstCase):
+            def __init__(self, sweep: Sweep, x: Floats, labels: Labels, attacks: Attacks, seed: int) -> None:
+                made.append((seed, x[:, 0].tolist()))
+                super().__init__(sweep, x, labels, attacks, seed)
+
+        monkeypatch.setattr(run, "WorstCase", Recording)
+        given = data(40)
+        tune(gaining, given, eps=EPS, n_trials=3, seed=5)
+        held_out = split(given.x, given.required_labels(), 5)[1].x[:, 0].tolist()
+        (quick, _), (thorough, _), (judge, seen) = made
+        assert seen == held_out
+        assert judge not in {quick, thorough}
 
     def test_parts(self) -> None:
         x, labels = examples(41)
