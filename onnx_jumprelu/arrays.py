@@ -1,4 +1,4 @@
-"""Names for the arrays that the package passes around."""
+"""Types of arrays, and the two reshapes that many modules need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Bools = npt.NDArray[np.bool_]
 
 
 def rows(x: Array) -> Array:
-    """A batch as a matrix: (N, ...) to (N, D), without a copy where NumPy needs none."""
-    return x.reshape(len(x), prod(x.shape[1:]))  # -1 would not do for an empty batch
+    """A batch as a matrix: (N, ...) to (N, D), without a copy where NumPy can."""
+    return x.reshape(len(x), prod(x.shape[1:]))  # -1 fails for an empty batch
 
 
 def per_example(values: Array, like: Array) -> Array:
-    """One value per example, (N,), shaped to broadcast against a batch (N, ...)."""
+    """One value per example, of shape (N,), reshaped to broadcast against a batch (N, ...)."""
     return values.reshape(-1, *[1] * (like.ndim - 1))

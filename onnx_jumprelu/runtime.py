@@ -1,4 +1,4 @@
-"""Running models: onnxruntime where it has the kernels, onnx's reference evaluator where it has not."""
+"""Running models: in onnxruntime, or in onnx's reference evaluator where onnxruntime lacks a kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx import ModelProto
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import RunError
 
-QUIET = 4  # onnxruntime's severity "fatal": what matters comes back as an exception
+QUIET = 4  # onnxruntime's severity "fatal": errors are reported as exceptions instead
 CPU = ("CPUExecutionProvider",)
 Feeds = Mapping[str, Array]
 
@@ -46,8 +46,8 @@ class OrtRunner:
 
         Args:
             model: The model.
-            folder: Where its external weights lie.
-            optimize: Whether onnxruntime may rewrite the graph, which makes it faster and changes last bits.
+            folder: The folder that holds its external weights.
+            optimize: Whether onnxruntime may rewrite the graph, which is faster and can change last bits.
             providers: Execution providers, the preferred one first.
             threads: Number of threads within an operator, onnxruntime's choice by default.
 
@@ -60,7 +60,7 @@ class OrtRunner:
         options.log_severity_level = QUIET
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-        # Threads that spin after a run take the processor from the next session, and from NumPy.
+        # Threads that keep spinning after a run slow down the next session, and NumPy.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -81,10 +81,10 @@ class OrtRunner:
 
 
 class ReferenceRunner:
-    """A model in onnx's reference evaluator: slow, in NumPy, with every element type."""
+    """A model in onnx's reference evaluator: in NumPy, slow, for every element type."""
 
     def __init__(self, model: ModelProto, folder: Path | None = None) -> None:
-        """Load a model; `folder` holds its external weights. Raises RunError where the evaluator cannot."""
+        """Load a model; `folder` holds its external weights. Raises RunError if the evaluator cannot."""
         from onnx.external_data_helper import load_external_data_for_model  # noqa: PLC0415
         from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, rarely needed
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools
 
-Z95 = 1.959963984540054  # of a normal distribution, 95 % lie within so many standard deviations
+Z95 = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ def share(hits: Bools) -> Share:
 
 
 def paired_difference(after: Bools, before: Bools) -> Share:
-    """Difference of two shares over the same examples, `after` less `before`, with Newcombe's interval.
+    """Difference of two shares over the same examples, `after` minus `before`, with Newcombe's interval.
 
-    Method 10 of Newcombe 1998 (Statistics in Medicine 17, 2635-2650): Wilson's intervals of the two shares, put
-    together with the correlation of the pairs. Unlike a normal approximation it does not shrink to a point where
-    nothing differs.
+    Method 10 of Newcombe 1998 (Statistics in Medicine 17, 2635-2650): Wilson's intervals of the two shares,
+    combined with the correlation of the pairs. Unlike a normal approximation, it does not shrink to a point when no
+    example differs.
     """
     first, second = share(after), share(before)
     low1, high1 = first.value - first.low, first.high - first.value

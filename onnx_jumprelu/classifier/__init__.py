@@ -1,1 +1,1 @@
-"""A classifier in an ONNX file: sessions, normalization, logits and gradients."""
+"""An ONNX classifier as it is attacked: sessions, normalization, logits and gradients."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx_jumprelu.classifier.normalization import in_data_space, mean_and_std, 
 from onnx_jumprelu.classifier.sessions import Session, fitting_batch
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, RunError, naming
 from onnx_jumprelu.files.hashes import content_sha256
-from onnx_jumprelu.files.models import opened
+from onnx_jumprelu.files.models import check_weights_unchanged, opened
 from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.core.endpoints import find_endpoints
 from onnx_jumprelu.gradient.core.losses import Loss, LossLike, loss_name, loss_of
@@ -84,6 +85,7 @@ class OnnxClassifier:
         _check(bounds, surrogate, providers, threads, batch_size)
         file = opened(model)
         self.sha256 = content_sha256(file)
+        self._file = replace(file, model=ModelProto())  # what is needed of it later
         self._path = None if isinstance(model, ModelProto) else Path(model)
         with naming(self._path, GradientError, RunError):
             whole = prepared(file.model)
@@ -124,7 +126,7 @@ class OnnxClassifier:
         """The same classifier, in the same sessions, with other values for inputs that have a default, such as a jump.
 
         Raises:
-            OptionError: the model has no such input.
+            OptionError: the model has no input of this name, or a value does not fit it.
         """
         defaults = {tensor.name: tensor.data_type for tensor in self._model.graph.initializer}
         open_to = {value.name for value in self._model.graph.input} & set(defaults)
@@ -137,7 +139,7 @@ class OnnxClassifier:
         try:
             given = {name: np.asarray(value, numpy_dtype(defaults[name])) for name, value in values.items()}
         except (TypeError, ValueError) as error:
-            raise OptionError(f"an input has no such value ({' '.join(str(error).split())})") from error
+            raise OptionError(f"the value of an input is not a number ({' '.join(str(error).split())})") from error
         check_inputs(self._jumprelus, given)
         other._settings = {**self._settings, **given}  # noqa: SLF001 - of its own class
         return other
@@ -189,7 +191,7 @@ class OnnxClassifier:
         return logits, values, gradient
 
     def jacobian(self, x: Floats, classes: Labels | None = None) -> tuple[Floats, Floats]:
-        """Gradients of several logits with respect to `x`, all in the same runs: each example is repeated per logit.
+        """Gradients of several logits with respect to `x`, in the same runs: each example is repeated for each logit.
 
         Args:
             x: Inputs of shape (N, ...).
@@ -203,11 +205,9 @@ class OnnxClassifier:
             classes = np.broadcast_to(np.arange(self.n_classes), (len(x), self.n_classes))
         classes = np.asarray(classes)
         if classes.ndim != 2 or len(classes) != len(x) or not classes.size:  # noqa: PLR2004 - (N, K)
-            raise DataError(
-                f"classes have shape {list(classes.shape)}; ({len(x)}, K) is needed, with at least one each"
-            )
+            raise DataError(f"classes have shape {list(classes.shape)}; ({len(x)}, K) is needed, with K at least 1")
         count = classes.shape[1]
-        step = max(1, self._batch(x) // count)  # so that never more than a batch is repeated
+        step = max(1, self._batch(x) // count)  # no run is larger than a batch
         parts = []
         for start in range(0, len(x), step):
             some, asked = x[start : start + step], classes[start : start + step]
@@ -229,6 +229,7 @@ class OnnxClassifier:
     def _session(self, loss: Loss | None) -> Session:
         """The session for a loss, or for the logits alone; built when it is first needed."""
         if loss not in self._sessions:
+            check_weights_unchanged(self._file)
             with naming(self._path, GradientError, RunError):
                 self._sessions[loss] = Session(
                     self._built(loss),
@@ -287,7 +288,7 @@ def _check(
 ) -> None:
     low, high = bounds if bounds is not None and len(bounds) == 2 else (0.0, 0.0)  # noqa: PLR2004 - a pair
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise OptionError(f"bounds {low:g} to {high:g}: the first must be below the second, both finite")
+        raise OptionError(f"bounds {low:g} to {high:g}: the first must be below the second, and both finite")
     _check_surrogate(surrogate)
     for number, name in ((threads, "threads"), (batch_size, "batch_size")):
         if number is not None and number < 1:

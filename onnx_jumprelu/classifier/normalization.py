@@ -1,4 +1,4 @@
-"""Between data and model: `(x - mean) / std`, in NumPy, or as the first nodes of the model itself."""
+"""From data to the model's input: uint8 to floats, and `(x - mean) / std` in NumPy or as the first nodes of a model."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def normalized(x: Floats, mean: Sequence[float] | None, std: Sequence[float] | N
 
     Args:
         x: Inputs in data space, of shape (N, C, ...).
-        mean: Means, none for 0.
-        std: Standard deviations, none for 1.
+        mean: Means, None for 0.
+        std: Standard deviations, None for 1.
 
     Raises:
-        DataError: the number of values is neither 1 nor C, or a deviation is not above 0.
+        DataError: the number of values is neither 1 nor C, or a standard deviation is not above 0.
     """
     shift, scale = mean_and_std(mean, std, x.shape[1] if x.ndim > 1 else None, x.ndim)
     return ((x - shift) / scale).astype(np.float32)
@@ -59,7 +59,7 @@ def mean_and_std(
     """Means and standard deviations in a shape that broadcasts against inputs (N, C, ...) of this rank.
 
     Raises:
-        DataError: the number of values is neither 1 nor that of the channels, or a deviation is not above 0.
+        DataError: the number of values is neither 1 nor the number of channels, or a standard deviation is not above 0.
     """
     shift, scale = _per_channel(mean, 0.0, channels, rank, "mean"), _per_channel(std, 1.0, channels, rank, "std")
     if not np.isfinite(shift).all():
@@ -77,7 +77,7 @@ def _per_channel(values: Sequence[float] | None, default: float, channels: int |
 
 
 def in_data_space(model: ModelProto, input_name: str, shift: Floats, scale: Floats) -> str:
-    """Put `(x - shift) / scale` before an input of a model, in place; returns the new input's name."""
+    """Insert `(x - shift) / scale` after an input of a model, in place; returns the name of the new input."""
     names, graph = FreshNames(model), model.graph
     given = next(value for value in graph.input if value.name == input_name)
     dtype = numpy_dtype(given.type.tensor_type.elem_type)

@@ -1,1 +1,1 @@
-"""Reading labelled data and splitting them."""
+"""Reading and splitting labelled data."""

@@ -1,4 +1,4 @@
-"""Which examples tuning may see: a file's validation split, one part for the search, one held out to judge it."""
+"""The examples that tuning may see: a validation split, of which one part is searched on and one is held out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def validation_data_of(data: DataLike) -> Data:
 def load_validation(path: str | Path) -> Data:
     """The arrays `x_val` and `y_val` of an `.npz` file that has both, else `x` and `y`.
 
-    A file with a validation split of its own has its test split in `x` and `y`, which tuning must not see.
+    Where a file has a validation split, `x` and `y` are its test split, which tuning must not see.
 
     Raises:
         DataError: see `load_data`.
@@ -49,7 +49,7 @@ def load_validation(path: str | Path) -> Data:
 
 
 def split(x: Floats, labels: Labels, seed: int) -> tuple[Part, Part]:
-    """The examples for the search, and those held out, drawn at random: a file may be sorted by class."""
+    """The examples for the search and those held out, drawn at random because a file may be sorted by class."""
     order = np.random.default_rng(seed).permutation(len(x))
     cut = round(SEARCH_SHARE * len(x))
     search, held_out = (Part(where, x[where], labels[where]) for where in (order[:cut], order[cut:]))

@@ -1,4 +1,4 @@
-"""Weights in files of their own: that they are there, and that they come along. They are never decoded or rewritten."""
+"""External weights files: checking that they exist, and bringing them along. They are never decoded or rewritten."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_jumprelu.names import ExternalDataMode
 
 
 def checked_external_data(path: Path, model: ModelProto) -> tuple[str, ...]:
-    """The files that hold weights, after a check that each is there and long enough."""
+    """The files that hold weights, after a check that each exists and is long enough."""
     locations: dict[str, int] = {}
     for tensor in _external_tensors(model):
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -36,7 +36,7 @@ def checked_external_data(path: Path, model: ModelProto) -> tuple[str, ...]:
     for location, end in locations.items():
         weights = path.parent / location
         if not weights.is_file():
-            raise ModelFileError(f"{path}: its external data file is missing; put '{location}' beside the model")
+            raise ModelFileError(f"{path}: its external data file is missing; put '{location}' next to the model")
         if weights.stat().st_size < end:
             raise ModelFileError(f"{path}: its external data file '{location}' is cut short")
     return tuple(locations)
@@ -63,11 +63,11 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def place_weights(origin: Path, place: Path, mode: ExternalDataMode, placed: list[Path]) -> None:
-    """Bring a weights file to the output's folder; a file that stands there already must have the same content."""
+    """Bring a weights file to the output's folder; a file that already exists there must have the same content."""
     origin = origin.resolve()
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):  # another job may have been quicker
+        with contextlib.suppress(FileExistsError):  # another job may have been faster
             _link(origin, place) if mode == "link" else _copy(origin, place)
             placed.append(place)
             return
@@ -85,7 +85,7 @@ def _link(origin: Path, place: Path) -> None:
 
 
 def _copy(origin: Path, place: Path) -> None:
-    """Copy beside the place, then link to it: unlike a move, a link never replaces a file that came in between."""
+    """Copy to a temporary file, then link it: unlike a move, a link never replaces a file that appeared in between."""
     with temporary(place.parent) as staging:
         shutil.copy2(origin, staging)
         with staging.open("rb+") as file:

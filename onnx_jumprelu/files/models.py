@@ -1,7 +1,7 @@
 """The only door to model files: load and check, save atomically, keep external weights working, hash.
 
-A file is written beside its target under another name, flushed to the disk and then moved, so that a target is either
-the old file or the whole new one. External weights are never decoded, rewritten or replaced.
+A file is written under a temporary name in the target's folder, flushed to the disk and then moved, so that the target
+is either the old file or the whole new one. External weights are never decoded, rewritten or replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from onnx_jumprelu.errors import ModelFileError, OptionError
 from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
 from onnx_jumprelu.files.external_data import checked_external_data, place_weights
-from onnx_jumprelu.files.wire import Chunks, FramingError, with_large_weights, without_large_weights
+from onnx_jumprelu.files.large_weights import Chunks, FramingError, with_large_weights, without_large_weights
 from onnx_jumprelu.names import ExternalDataMode
 
 Stamp = tuple[int, int, int]
@@ -37,11 +37,12 @@ class ModelFile:
 
     Attributes:
         path: The file.
-        model: Its content, external weights not loaded.
+        model: Its content; external weights are not loaded.
         sha256: SHA-256 of the file's bytes, in hexadecimal.
-        external_data: Files that hold weights, relative to the model's folder, each once.
+        external_data: The files that hold weights, relative to the model's folder, each once.
         stamp: Inode, size and time of change of the file when it was read.
-        large_weights: The serialized initializers whose data `model` was spared, by name; see `wire`.
+        weights_stamps: The same of each file in `external_data`.
+        large_weights: The serialized initializers whose data `model` lacks, by name; see the module `large_weights`.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ModelFile:
     external_data: tuple[str, ...]
     stamp: Stamp | None = None
     large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
+    weights_stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     def with_external_weights(self) -> ModelProto:
         """A copy of the model that holds its external weights. Raises ModelFileError where they cannot be read."""
@@ -65,11 +67,11 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
 
     Args:
         path: The file.
-        weights: False leaves out the data of large initializers, which `staged` puts back: for a model that is only
-            rewritten, not run.
+        weights: False leaves out the data of large initializers; `staged` puts them back. For a model that is rewritten
+            but not run.
 
     Raises:
-        ModelFileError: it is not there, not a whole ONNX model, or its external weights are not.
+        ModelFileError: the file cannot be read, is not a whole ONNX model, or lacks its external weights.
     """
     path = Path(path)
     content, stamp = _read(path)
@@ -82,7 +84,9 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
     if not model.HasField("graph") or not model.ir_version or not model.opset_import:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
     sha256 = hashlib.sha256(content).hexdigest()
-    return ModelFile(path, model, sha256, checked_external_data(path, model), stamp, large)
+    external = checked_external_data(path, model)
+    stamps = {location: _stamp(path.parent / location) for location in external}
+    return ModelFile(path, model, sha256, external, stamp, large, stamps)
 
 
 def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile:
@@ -111,7 +115,7 @@ def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
     try:
         return without_large_weights(content)
     except FramingError:
-        return bytes(content), {}  # protobuf is the judge of what is unusual
+        return bytes(content), {}  # protobuf decides whether it can be read
 
 
 def _read(path: Path) -> tuple[memoryview, Stamp]:
@@ -135,15 +139,15 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _mapped(path: Path) -> memoryview:
-    """A file's bytes, mapped into memory where that can be: reading them would take as long as hashing them."""
+    """A file's bytes, mapped into memory where possible: reading them would take as long as hashing them."""
     with path.open("rb") as file:
         if os.name == "nt" or not path.is_file() or not path.stat().st_size:
-            return memoryview(file.read())  # Windows replaces no mapped file; pipes and empty files cannot be mapped
+            return memoryview(file.read())  # Windows cannot replace a mapped file; pipes cannot be mapped
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False, force: bool = False) -> None:
-    """Refuse, before any work, a target that must not or cannot be written.
+    """Refuse, before any work, an output that must not or cannot be written.
 
     Raises:
         ModelFileError: the target is the input (unless `in_place`), one of its weights files, a directory or a device,
@@ -190,20 +194,20 @@ def staged(
     mode: ExternalDataMode = "copy",
     keep_weights: bool = False,
 ) -> Iterator[Path]:
-    """Write a model beside its target, and move it there when the block ends without an exception.
+    """Write a model to a temporary file, and move it to its target when the block ends without an exception.
 
-    A target that is a link becomes a file; what it pointed to stays as it was.
+    A target that is a link becomes a file; the file that it pointed to stays as it was.
 
     Args:
         model: What to write.
-        target: Where it is to stand.
-        source: The file that the model came from, for its large and its external weights.
-        mode: How weights get into another folder: `copy`, or `link` for a hard link (which onnxruntime loads, while
-            onnx's own loader refuses weights files that have several).
-        keep_weights: Leave the weights there after a failure: other models may use them by then.
+        target: Where it goes.
+        source: The file that the model came from, which holds its large and its external weights.
+        mode: How weights get into another folder: `copy`, or `link` for a hard link (onnxruntime loads it; onnx's own
+            loader refuses weights files that have several links).
+        keep_weights: Leave the weights there after a failure, since other models may use them by then.
 
     Yields:
-        The staged file, complete and with its weights in reach, so that it can be tried before it counts.
+        The temporary file, complete and with its weights in reach, so that it can be tried before it is moved.
 
     Raises:
         ModelFileError: something cannot be written; the target is as it was.
@@ -228,21 +232,30 @@ def staged(
         raise
 
 
+def check_weights_unchanged(file: ModelFile) -> None:
+    """Raises ModelFileError where an external weights file is not the one that was there when the model was loaded."""
+    for location, stamp in file.weights_stamps.items():
+        weights = file.path.parent / location
+        with os_errors(weights, "read"):
+            if _stamp(weights) != stamp:
+                raise ModelFileError(f"{weights}: was changed after {file.path} had been opened; open it again")
+
+
 def _check_unchanged(source: ModelFile) -> None:
     """Large weights are read from the input only when the output is written."""
     with os_errors(source.path, "read"):
         if source.stamp is not None and _stamp(source.path) != source.stamp:
-            raise ModelFileError(f"{source.path}: was changed by another program meanwhile; nothing was written")
+            raise ModelFileError(f"{source.path}: was changed by another program in the meantime; nothing was written")
 
 
 def _content(model: ModelProto, target: Path, source: ModelFile) -> Chunks:
-    """What to write for a model, in pieces."""
+    """The bytes to write for a model, in pieces."""
     try:
         chunks = with_large_weights(model.SerializeToString(), source.large_weights)
     except FramingError as error:
         raise ModelFileError(f"{source.path}: its weights cannot be put back ({error}); nothing was written") from error
     if sum(len(chunk) for chunk in chunks) > LARGEST_MESSAGE:
         raise ModelFileError(
-            f"{target}: would be larger than 2 GiB, which nothing reads; save the model with external data"
+            f"{target}: would be larger than 2 GiB, which no reader accepts; save the model with external data"
         )
     return chunks

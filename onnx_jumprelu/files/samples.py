@@ -1,4 +1,4 @@
-"""Where the sample models lie: in the installed package, or beside it in a checkout."""
+"""Finding the sample models: in the installed package, or next to it in a checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def sample_folder() -> Path:
     """The folder with the sample models, their data and their jumps.
 
     Raises:
-        ModelFileError: this installation has none.
+        ModelFileError: the installation lacks them.
     """
     package = Path(__file__).parent.parent
     for folder in (package / "sample_models", package.parent / "sample_models"):

@@ -1,4 +1,4 @@
-"""New nodes: names that nothing uses yet, and a builder that collects nodes for one scope."""
+"""New nodes: unused names, and a builder that collects the nodes of one scope."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx_jumprelu.graphs.scopes import walk_scopes
 
 
 class FreshNames:
-    """Names that no node, tensor, graph input or function attribute of a model uses yet."""
+    """Makes names that no node, tensor, graph input or function attribute of a model uses."""
 
     def __init__(self, model: ModelProto) -> None:
         self._taken: set[str] = set()
@@ -39,7 +39,7 @@ class FreshNames:
             taken.update(value.name for value in values)
 
     def __call__(self, base: str) -> str:
-        """`base` itself where it is free, else with the first free number behind it; taken from then on."""
+        """`base` if it is unused, else `base` with the first unused number appended; the name is then in use."""
         name = base
         while name in self._taken:
             self._last[base] = self._last.get(base, 1) + 1
@@ -50,7 +50,7 @@ class FreshNames:
 
 @dataclass
 class GraphBuilder:
-    """Collects new nodes for one scope; every name is fresh, every constant is made once."""
+    """Collects new nodes for one scope. Every name is new; equal constants are made once."""
 
     names: Callable[[str], str]
     nodes: list[NodeProto] = field(default_factory=list)
@@ -73,6 +73,6 @@ class GraphBuilder:
         return self._constants[key]
 
     def take(self) -> list[NodeProto]:
-        """The nodes since the last call, in order; the constants stay known."""
+        """The nodes appended since the last call, in order; later nodes may still use the constants."""
         nodes, self.nodes = self.nodes, []
         return nodes

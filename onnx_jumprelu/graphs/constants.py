@@ -1,4 +1,4 @@
-"""Constants: element types, tensors, what a Constant node or an attribute holds."""
+"""Constants: element types, tensors, values of Constant nodes and attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx_jumprelu.arrays import Array
 
 
 class NotConstantError(Exception):
-    """A tensor whose value the file does not fix; the message says why, to stand in a refusal."""
+    """The file does not fix the value of a tensor. The message says why, as part of a reason for refusing a site."""
 
 
 def numpy_dtype(elem_type: int) -> np.dtype[np.generic]:
@@ -26,7 +26,7 @@ def tensor(elem_type: int, values: float | Array, name: str = "") -> TensorProto
 def decoded(tensor: TensorProto) -> Array:
     """Value of a tensor that the file itself stores. Raises NotConstantError for external data and damaged tensors."""
     if tensor.data_location == TensorProto.EXTERNAL:
-        raise NotConstantError(f"'{tensor.name}' lies in an external data file")
+        raise NotConstantError(f"'{tensor.name}' is stored in an external data file")
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (TypeError, ValueError) as error:
@@ -34,7 +34,7 @@ def decoded(tensor: TensorProto) -> Array:
 
 
 def constant_node_value(node: NodeProto) -> Array:
-    """Value of a Constant node. Raises NotConstantError where it is no fixed number."""
+    """Value of a Constant node. Raises NotConstantError where it is not a fixed number."""
     for entry in node.attribute:
         if entry.ref_attr_name:
             break
@@ -57,7 +57,7 @@ def attribute(node: NodeProto, name: str, default: float) -> float:
     if entry is None:
         return default
     if entry.ref_attr_name:
-        raise NotConstantError(f"'{name}' is set by the function's caller")
+        raise NotConstantError(f"'{name}' is set by the caller of the function")
     return float(helper.get_attribute_value(entry))
 
 

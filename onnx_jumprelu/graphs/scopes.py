@@ -1,4 +1,4 @@
-"""Scopes: the main graph, subgraphs and function bodies, and what can be seen from each."""
+"""Scopes: the main graph, subgraphs and function bodies, and the tensors that are visible in each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant
 
 STANDARD_DOMAIN = ""
 OLDEST_OPSET = 7  # the oldest version of the standard domain that this tool supports
-# Before IR 4 an initializer had to be a graph input too, and onnxruntime takes it as constant all the same.
+# Before IR 4 each initializer had to be a graph input too; onnxruntime treats such initializers as constants.
 FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS = 4
 
 
@@ -25,7 +25,7 @@ def domain_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """One list of nodes (the main graph, a subgraph, a function body) and what can be seen from it.
+    """One list of nodes (the main graph, a subgraph, a function body) and the tensors that are visible in it.
 
     `path` is unique in its model and does not depend on the rectifiers in it, so that the same scope is found
     again after a rewrite: `main`, `main/if_1.then_branch`, `function my.domain::Block`.
@@ -67,7 +67,7 @@ class Scope:
         """Value of the tensor `name` as the file fixes it: an initializer or a Constant, through Identity and Cast.
 
         Raises:
-            NotConstantError: it is computed, fed from outside, or kept in an external weights file.
+            NotConstantError: it is computed, is an input, or is stored in an external weights file.
         """
         casts: list[int] = []
         value, seen = None, {name}
@@ -123,7 +123,7 @@ def _is(node: NodeProto, op_type: str) -> bool:
 def walk_scopes(model: ModelProto) -> Iterator[Scope]:
     """Every scope of a model: the main graph, its subgraphs depth first, then functions and their subgraphs."""
     main = Scope("main", model, model.graph, _opsets(model.opset_import))
-    seen: dict[str, int] = {}  # one for all: a function may have the name of another function's subgraph
+    seen: dict[str, int] = {}  # shared: a function may have the same name as another function's subgraph
     yield from _walk(main, seen)
     for function in model.functions:
         path = _unique(f"function {function_key(function)}", seen)
@@ -131,7 +131,7 @@ def walk_scopes(model: ModelProto) -> Iterator[Scope]:
 
 
 def function_key(function: FunctionProto | NodeProto) -> str:
-    """What a model-local function is called by: `domain::Name`, with `:overload` where there is one."""
+    """The name that identifies a model-local function: `domain::Name`, with `:overload` where there is one."""
     name = function.name if isinstance(function, FunctionProto) else function.op_type
     key = f"{domain_of(function.domain)}::{name}"
     return f"{key}:{function.overload}" if function.overload else key

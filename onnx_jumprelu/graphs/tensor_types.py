@@ -24,7 +24,7 @@ DISCRETE = frozenset(
     TensorProto.DataType.Value(name)
     for name in ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
-INVENTED_DIMENSION = "unk__"  # what shape inference calls a dimension that it cannot tell
+INVENTED_DIMENSION = "unk__"  # how shape inference names an unknown dimension
 Dimension = int | str | None
 
 
@@ -44,7 +44,7 @@ class TensorType:
         return None if self.elem_type is None else dtype_name(self.elem_type)
 
     def merged(self, other: TensorType) -> TensorType:
-        """What holds for both: a function's tensor may differ from call to call."""
+        """What two calls of a function agree on."""
         return TensorType(
             self.elem_type if self.elem_type == other.elem_type else None,
             self.shape if self.shape == other.shape else None,
@@ -61,7 +61,7 @@ def dtype_name(elem_type: int) -> str:
 
 
 def infer_types(model: ModelProto) -> dict[str, dict[str, TensorType]]:
-    """Types of the tensors that each scope sees, by the scope's path and the tensor's name; the unknown are absent.
+    """Types of the tensors visible in each scope, by the scope's path and the tensor's name; unknown ones are left out.
 
     Tensors of a function have the types on which all its calls agree.
     """
@@ -78,11 +78,11 @@ def _record(
     table: dict[str, dict[str, TensorType]],
     done: set[tuple[str, bytes]],
 ) -> None:
-    """Add the types of an inferred model's main graph, subgraphs and calls to `table`; `root` is what it stands for."""
+    """Add the types of a model's main graph (its path is `root`), subgraphs and calls to `table`."""
     visible: dict[str, dict[str, TensorType]] = {}
     for scope in walk_scopes(inferred):
         if not isinstance(scope.proto, GraphProto):
-            break  # functions come last; they are recorded through their calls
+            break  # functions come last; their types come from their calls
         outer = visible[scope.parent.path] if scope.parent else {}
         seen = visible[scope.path] = {**outer, **dict(_declared(scope.proto))}
         path = root + scope.path.removeprefix("main")
@@ -104,7 +104,7 @@ def _infer(model: ModelProto) -> ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return model  # what the file itself declares is still known
+        return model  # the types that the file declares are still known
 
 
 def _skeleton(model: ModelProto) -> ModelProto:
@@ -160,7 +160,7 @@ def _tensor_type(proto: TypeProto) -> TensorType:
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
     if dim.HasField("dim_value"):
-        return int(dim.dim_value) if dim.dim_value >= 0 else None  # some exporters write -1 for what is open
+        return int(dim.dim_value) if dim.dim_value >= 0 else None  # some exporters write -1 for an open dimension
     name = str(dim.dim_param)
     return None if not name or name.startswith(INVENTED_DIMENSION) else name
 

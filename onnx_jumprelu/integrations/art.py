@@ -1,6 +1,6 @@
 """An ONNX classifier as an estimator of the Adversarial Robustness Toolbox (ART), with gradients.
 
-Needs the extra `art`. ART's attacks then run on an ONNX file; the model's input is in data space, as everywhere here.
+Needs the extra `art`. ART's attacks then run on an ONNX model. Inputs are in data space.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ONE_HOT_RANK = 2
 
 
 class OnnxEstimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
-    """What ART's attacks ask of a classifier, answered by an `OnnxClassifier`.
+    """An `OnnxClassifier` with the methods that ART's attacks call.
 
     Predictions are logits. The loss is the cross-entropy.
     """
 
     def __init__(self, classifier: OnnxClassifier) -> None:
-        """Wrap a classifier, whose bounds become ART's clip values."""
+        """Wrap a classifier; its bounds become ART's clip values."""
         clip_values = tuple(map(np.float32, classifier.bounds))
         super().__init__(model=classifier, clip_values=clip_values, channels_first=True)
         self.nb_classes = classifier.n_classes
@@ -36,7 +36,7 @@ class OnnxEstimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, Ne
         """Shape of one example. Raises DataError where the file leaves a size open."""
         sizes = tuple(size for size in self._classifier.input_shape if size is not None)
         if len(sizes) < len(self._classifier.input_shape):
-            raise DataError("the model leaves a size of its input open; ART needs a fixed one")
+            raise DataError("a size of the model's input is not fixed; ART needs fixed sizes")
         return sizes
 
     def predict(self, x: Floats, batch_size: int | None = None, **_: Any) -> Floats:  # noqa: ANN401 - ART's signature
@@ -47,12 +47,12 @@ class OnnxEstimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, Ne
     def get_activations(self, x: Floats, layer: int | str, batch_size: int, framework: bool = False) -> Floats:  # noqa: FBT001, FBT002 - ART's signature
         """Not possible. Raises OptionError."""
         del x, layer, batch_size, framework
-        raise OptionError("an ONNX model does not tell its activations here; choose an attack that does not need them")
+        raise OptionError("activations of an ONNX model are not available; choose an attack that does not need them")
 
     def fit(self, x: Floats, y: Labels, **_: Any) -> None:  # noqa: ANN401 - ART's signature
         """Not possible: the model is a file. Raises OptionError."""
         del x, y
-        raise OptionError("an ONNX model cannot be trained here")
+        raise OptionError("an ONNX model cannot be trained")
 
     def loss_gradient(self, x: Floats, y: Array, **_: Any) -> Floats:  # noqa: ANN401 - ART's signature
         """Gradient of the cross-entropy with respect to `x`, for labels (N,) or one-hot labels (N, classes)."""
@@ -72,7 +72,7 @@ class OnnxEstimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, Ne
 
 
 def _labels(y: Array) -> Labels:
-    """Labels of shape (N,), from one-hot ones too."""
+    """Labels of shape (N,), from labels or one-hot labels."""
     y = np.asarray(y)
     labels: Labels = (y.argmax(axis=1) if y.ndim == ONE_HOT_RANK and y.shape[1] > 1 else y.ravel()).astype(np.int64)
     return labels

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from onnx_jumprelu import OnnxClassifier, OptionError, Target
+from onnx_jumprelu import ModelFileError, OnnxClassifier, OptionError, Target
 from onnx_jumprelu.classifier.target import target_of
 from onnx_jumprelu.files.hashes import model_sha256
 from tests.models import f32, parse, with_external_weights
@@ -70,3 +70,16 @@ def test_the_hash_counts_external_weights(tmp_path: Path) -> None:
     weights = tmp_path / "weights.bin"
     weights.write_bytes(weights.read_bytes()[::-1])
     assert OnnxClassifier(path).sha256 != before
+
+
+def test_external_weights_that_change_after_the_hash_was_taken_are_not_run(tmp_path: Path) -> None:
+    path = with_external_weights(tmp_path)
+    classifier, weights = OnnxClassifier(path), tmp_path / "weights.bin"
+    x = np.ones((1, 8), np.float32)
+    before, content = classifier.logits(x), weights.read_bytes()
+    weights.unlink()  # onnxruntime may have mapped the old file
+    weights.write_bytes(content[::-1])
+    assert np.array_equal(classifier.logits(x), before)  # this session holds the weights that were hashed
+    with pytest.raises(ModelFileError, match=r"weights\.bin: was changed after .*model\.onnx had been opened"):
+        classifier.loss_and_grad(x, np.asarray([0]))
+    assert not np.array_equal(OnnxClassifier(path).logits(x), before)

@@ -76,7 +76,7 @@ class TestExternalData:
     def test_missing(self, tmp_path: Path) -> None:
         path = with_external_weights(tmp_path)
         (tmp_path / "weights.bin").unlink()
-        assert "its external data file is missing; put 'weights.bin' beside the model" in refuse(path)
+        assert "its external data file is missing; put 'weights.bin' next to the model" in refuse(path)
 
     def test_cut_short(self, tmp_path: Path) -> None:
         path = with_external_weights(tmp_path)

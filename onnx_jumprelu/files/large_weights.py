@@ -1,9 +1,9 @@
-"""Large weights by reference: a serialized model without them, and the same weights back in its place.
+"""Leaving out large weights while a model is patched, and putting them back unchanged.
 
 Parsing and serializing a model copies its weights several times, which costs far more than copying the file. A patch
-does not look at them, so files are patched without: each large initializer of the main graph is cut down to its name,
-type and shape before parsing, and its bytes are put back, as they were, when the model is written. Only the framing of
-protobuf messages is read here (https://protobuf.dev/programming-guides/encoding/).
+does not read them. So each large initializer of the main graph is reduced to its name, type and shape before parsing,
+and its bytes are put back as they were when the model is written. This module reads only the framing of protobuf
+messages (https://protobuf.dev/programming-guides/encoding/).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, TensorProto
 
-# Slopes and bounds, which the recognisers read, are far smaller.
-LARGE = 2**16
+LARGE = 2**16  # bytes; slopes and bounds, which the recognisers read, are far smaller
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 GRAPH = ModelProto.GRAPH_FIELD_NUMBER
 INITIALIZER = GraphProto.INITIALIZER_FIELD_NUMBER
@@ -37,11 +36,11 @@ class Field:
 
 
 class FramingError(ValueError):
-    """Bytes that are not the serialization of a message, or one in an unusual form."""
+    """The bytes are not a serialized message, or are one in an unusual form."""
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a serialized message, one after the other. Raises FramingError."""
+    """The fields of a serialized message, in order. Raises FramingError."""
     position = 0
     while position < len(message):
         start = position
@@ -95,10 +94,10 @@ def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes,
         model: A serialized ModelProto.
 
     Returns:
-        The shorter serialization, and the whole field of each initializer that was cut down, by the initializer's name.
+        The shorter serialization, and the whole field of each initializer that was reduced, by the initializer's name.
 
     Raises:
-        FramingError: the bytes are no message, or have two graphs, or two initializers of one name.
+        FramingError: the bytes are not a message, or have two graphs, or two initializers of the same name.
     """
     whole = memoryview(model)
     graph = _graph(whole)
@@ -111,7 +110,7 @@ def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes,
             continue
         name = _name(content)
         if name in names:
-            raise FramingError("two initializers of one name")
+            raise FramingError("two initializers have the same name")
         names.add(name)
         if len(chunk) <= LARGE:
             chunks.append(chunk)
@@ -132,7 +131,7 @@ def with_large_weights(model: bytes, large: Mapping[bytes, memoryview]) -> Chunk
         The serialization of the whole model, in pieces.
 
     Raises:
-        FramingError: an initializer that is to be put back has no place, or two.
+        FramingError: the model lacks one of these initializers, or has it twice.
     """
     if not large:
         return [model]
@@ -148,7 +147,7 @@ def with_large_weights(model: bytes, large: Mapping[bytes, memoryview]) -> Chunk
         missing.remove(name)
         chunks.append(large[name])
     if missing:
-        raise FramingError(f"no place for the initializer {missing.pop()!r}")
+        raise FramingError(f"the initializer {missing.pop()!r} is missing")
     return [whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]
 
 
@@ -167,7 +166,7 @@ def _parts(model: memoryview, graph: Field) -> Iterator[tuple[int, memoryview, m
 
 
 def _tensor_parts(tensor: memoryview) -> Iterator[tuple[memoryview, bool]]:
-    """The fields of a tensor, and whether they are something else than its data."""
+    """The fields of a tensor, and whether each is kept: all except its data."""
     for field in fields(tensor):
         yield tensor[field.start : field.end], field.number not in PAYLOAD
 
