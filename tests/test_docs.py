@@ -20,6 +20,7 @@ from onnx_jumprelu.attacks import ATTACKS
 from onnx_jumprelu.cli import app
 from onnx_jumprelu.gradient.core.losses import LOSSES
 from onnx_jumprelu.names import Kind
+from onnx_jumprelu.report.schemas import schema_names
 from onnx_jumprelu.tuning.search import FAMILIES
 from onnx_jumprelu.verdict.flags import FLAGS
 from onnx_jumprelu.verdict.gates import Policy
@@ -198,7 +199,8 @@ def workplace(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param("README.md", marks=pytest.mark.slow), "docs/python.md", "docs/gradient-models.md"]
+    "page",
+    [pytest.param("README.md", marks=pytest.mark.slow), "docs/python.md", "docs/gradient-models.md", "docs/json.md"],
 )
 @pytest.mark.usefixtures("workplace")
 def test_python_runs(page: str) -> None:
@@ -290,3 +292,7 @@ def test_every_package_has_its_floor_in_the_manual() -> None:
 def test_every_exception_is_in_the_manual() -> None:
     exceptions = [name for name in oj.__all__ if name.endswith("Error") and name != "JumpReLUError"]
     assert sorted(names_in(table("docs/python.md", "Errors"))) == sorted(exceptions)
+
+
+def test_every_schema_is_in_the_manual() -> None:
+    assert set(names_in([[row[0]] for row in table("docs/json.md", "JSON results")])) >= set(schema_names())
