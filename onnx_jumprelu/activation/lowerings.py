@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import onnx
 from onnx import FunctionProto, TensorProto, helper
@@ -74,10 +75,25 @@ class LoweringSite:
 
 @dataclass(frozen=True)
 class Lowering:
-    """`emit` appends the nodes and returns the output's name; `refuse` says why it does not fit a site, else None."""
+    """One way to write JumpReLU as nodes.
+
+    Attributes:
+        emit: Appends the nodes and returns the output's name.
+        refuse: Says why the lowering does not fit a site, None where it does.
+        nan: What becomes of NaN: `kept`, `dropped` (it becomes 0), or kept `on request` and dropped otherwise.
+        inputs: Whether the parameters can be graph inputs.
+    """
 
     emit: Callable[[LoweringSite, GraphBuilder], str]
     refuse: Callable[[LoweringSite], str | None]
+    nan: Literal["kept", "dropped", "on request"] = "on request"
+    inputs: bool = True
+
+    def lacks(self, *, keep_nan: bool, inputs: bool) -> str | None:
+        """Which of these options it does not have, None where it has all that are asked for."""
+        if keep_nan and self.nan == "dropped":
+            return "NaN-keeping form"
+        return "jump input" if inputs and not self.inputs else None
 
 
 def _select(x: str, jump: str, zero: str, site: LoweringSite, to: GraphBuilder) -> str:
@@ -105,12 +121,8 @@ def _thresholded_relu(site: LoweringSite, to: GraphBuilder) -> str:
 
 
 def _refuse_thresholded_relu(site: LoweringSite) -> str | None:
-    if site.inputs:
-        return "its alpha is an attribute and cannot be an input"
     if site.parameters.per_channel:
         return "its alpha is one number and cannot hold a jump per channel"
-    if site.keep_nan:
-        return "it turns NaN into 0 and has no NaN-keeping form"
     if site.elem_type is None:
         return "the element type cannot be inferred, so the jump cannot be rounded to it"
     if site.parameters.rounded(TensorProto.FLOAT) != site.parameters:
@@ -141,9 +153,9 @@ def _cast_mul(site: LoweringSite, to: GraphBuilder) -> str:
 
 LOWERINGS: dict[str, Lowering] = {
     "where": Lowering(_where, lambda site: site.oldest(9, bfloat16=16)),
-    "thresholded-relu": Lowering(_thresholded_relu, _refuse_thresholded_relu),
+    "thresholded-relu": Lowering(_thresholded_relu, _refuse_thresholded_relu, nan="dropped", inputs=False),
     "function": Lowering(_function, _refuse_function),
-    "cast-mul": Lowering(_cast_mul, lambda site: site.oldest(7, bfloat16=13)),
+    "cast-mul": Lowering(_cast_mul, lambda site: site.oldest(7, bfloat16=13), nan="kept"),
 }
 # In order of preference.
 AUTO_ORDER = ("where", "cast-mul")
@@ -164,7 +176,9 @@ def choose(lowering: str, site: LoweringSite) -> tuple[str, str | None]:
 
 
 def _refusal(lowering: str, site: LoweringSite) -> str | None:
-    return LOWERINGS[lowering].refuse(site) or _opset_conflict(lowering, site)
+    chosen = LOWERINGS[lowering]
+    lacking = chosen.lacks(keep_nan=site.keep_nan, inputs=bool(site.inputs))
+    return (lacking and f"it has no {lacking}") or chosen.refuse(site) or _opset_conflict(lowering, site)
 
 
 def _opset_conflict(lowering: str, site: LoweringSite) -> str | None:

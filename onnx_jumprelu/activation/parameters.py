@@ -10,7 +10,7 @@ import json
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -48,7 +48,9 @@ class Parameters:
         Raises:
             OptionError: a number is not finite or is below 0; `where` says what the value is for.
         """
-        return Parameters(checked_jump(value.jump if isinstance(value, Parameters) else value, where))
+        if isinstance(value, Parameters):
+            return replace(value, jump=checked_jump(value.jump, where))
+        return Parameters(checked_jump(value, where))
 
     @staticmethod
     def from_json(value: object, where: str) -> Parameters:
@@ -146,7 +148,7 @@ class Parameters:
         return " ".join(map(repr, numbers_of(self.jump)))
 
     def _each(self, change: Callable[[Jump], Jump]) -> Parameters:
-        return Parameters(**{name: change(getattr(self, name)) for name in self.names})
+        return replace(self, **{name: change(getattr(self, name)) for name in self.names})
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:

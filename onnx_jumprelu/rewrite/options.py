@@ -29,7 +29,7 @@ class PatchOptions:
     """How to patch.
 
     Attributes:
-        jump: One jump for all sites, in units of the pre-activations. Give either this or `recipe`.
+        jump: One jump (or `Parameters`) for all sites, in units of the pre-activations. Give either this or `recipe`.
         recipe: The jump of each site, or of each channel of a site.
         include: Names or globs of the sites to patch; empty for all.
         exclude: Names or globs of the sites to leave as they are.
@@ -40,7 +40,7 @@ class PatchOptions:
             input `jump.<site>` per site for a recipe.
     """
 
-    jump: float | None = None
+    jump: float | Parameters | None = None
     recipe: Recipe | None = None
     include: Sequence[str] = field(default=())
     exclude: Sequence[str] = field(default=())
@@ -52,13 +52,14 @@ class PatchOptions:
         """Raises OptionError for options that are out of range or contradict each other."""
         if (self.jump is None) == (self.recipe is None):
             raise OptionError("give either a jump or a recipe")
-        if self.jump is not None:
+        if self.jump is not None and not isinstance(self.jump, Parameters):
             checked_number(self.jump, "the jump")
         if self.lowering != AUTO and self.lowering not in LOWERINGS:
             raise OptionError(f"no lowering '{self.lowering}'; there are {AUTO}, {', '.join(LOWERINGS)}")
-        if self.lowering == "thresholded-relu" and (self.keep_nan or self.jump_input):
-            option = "NaN-keeping form" if self.keep_nan else "jump input"
-            raise OptionError(f"lowering thresholded-relu has no {option}; use lowering where")
+        if self.lowering != AUTO:
+            lacking = LOWERINGS[self.lowering].lacks(keep_nan=self.keep_nan, inputs=self.jump_input)
+            if lacking is not None:
+                raise OptionError(f"lowering {self.lowering} has no {lacking}; use lowering where")
         if isinstance(self.include, str) or isinstance(self.exclude, str):
             raise OptionError("include and exclude are lists of names or globs")
 

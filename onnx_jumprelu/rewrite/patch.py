@@ -160,7 +160,7 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
     given = {site.name: site.parameters for site in record.sites}
     one = record.jump_input == "one"
     options = PatchOptions(
-        jump=cast("float", record.sites[0].parameters.jump) if one else None,
+        jump=record.sites[0].parameters if one else None,
         recipe=None if one else Recipe(None, given),
         include=tuple(given),
         lowering=cast("LoweringName", AUTO if "," in record.lowering else record.lowering),

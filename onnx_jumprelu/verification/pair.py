@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
+from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.activation.reading import set_to_relu
 from onnx_jumprelu.arrays import Array
@@ -72,7 +73,9 @@ class Pair:
         if self.record is None:
             return None
         return self.record.keep_nan or any(
-            entry.lowering == "cast-mul" for entry in self.record.sites if entry.name == site
+            LOWERINGS[entry.lowering].nan == "kept"
+            for entry in self.record.sites
+            if entry.name == site and entry.lowering in LOWERINGS
         )
 
     def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:

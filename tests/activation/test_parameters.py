@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnx_jumprelu import OptionError
+from onnx_jumprelu import OptionError, Recipe, patch_model
 from onnx_jumprelu.activation.finder import JumpReLU, check_inputs
+from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
 from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.graphs.builder import GraphBuilder
+from tests.models import f32, run, single
 
 
 @pytest.mark.parametrize(
@@ -92,3 +96,30 @@ def test_a_graph_input_that_is_a_jump_cannot_be_negative(value: object) -> None:
     with pytest.raises(OptionError, match="'j' is a jump; it must be at least 0"):
         check_inputs(sites, {"j": np.asarray(value)})
     check_inputs(sites, {"other": np.asarray(-1.0), "j": np.asarray(0.0)})
+
+
+@dataclass(frozen=True)
+class Soft(Parameters):
+    """Parameters with a second one, as a later form of the activation may have."""
+
+    softness: Jump = 0.25
+
+
+def _soft(site: LoweringSite, to: GraphBuilder) -> str:
+    gap = to.op("Sub", [site.x, site.operand("jump", to)], f"{site.base}/gap")
+    return to.op("Div", [gap, site.operand("softness", to)], f"{site.base}/soft")
+
+
+def test_a_second_parameter_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounded, shaped per channel, put into the graph and made a graph input like the jump."""
+    monkeypatch.setitem(LOWERINGS, "soft", Lowering(_soft, lambda _: None))
+    model, x = single("Relu", shape=["N", 2]), f32([[1, 1]])
+    recipe = Recipe(None, {"act": Soft(0.5, (0.25, 0.5))})
+    fixed = patch_model(model, recipe=recipe, lowering="soft")  # type: ignore[arg-type]
+    assert run(fixed.model, {"x": x})[0].tolist() == [[2, 1]]
+    assert fixed.sites[0].parameters == Soft(0.5, (0.25, 0.5))
+    opened = patch_model(model, recipe=recipe, lowering="soft", jump_input=True)  # type: ignore[arg-type]
+    assert opened.sites[0].inputs == {"jump": "jump.act", "softness": "softness.act"}
+    assert run(opened.model, {"x": x, "softness.act": f32([1, 1])})[0].tolist() == [[0.5, 0.5]]
+    with pytest.raises(OptionError, match="softness 1e-60 is 0 in float32"):
+        patch_model(model, recipe=Recipe(None, {"act": Soft(0.5, 1e-60)}), lowering="soft")  # type: ignore[arg-type]
