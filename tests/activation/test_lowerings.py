@@ -1,4 +1,4 @@
-"""Every lowering is JumpReLU: bit for bit, in every element type, form and opset that it serves."""
+"""Every lowering is JumpReLU: bit for bit, in every element type, form and opset that it supports."""
 
 import itertools
 import re

@@ -31,7 +31,7 @@ class Case:
 
     Attributes:
         name: The operator, and behind a dash what is special about the case.
-        nodes: The nodes as ONNX text; `$T` stands for the number of the element type.
+        nodes: The nodes as ONNX text; `$T` is replaced by the number of the element type.
         x: Shape of the input, or the input itself.
         constants: Initializers. Those in float64 take the model's element type, the others keep their own.
         since: First opset at which the nodes are valid.

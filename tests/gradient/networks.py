@@ -68,7 +68,7 @@ def in_type(model: ModelProto, elem_type: int) -> ModelProto:
 
 
 def with_random_weights(model: ModelProto, rng: np.random.Generator) -> ModelProto:
-    """A copy of one of the light models of the onnx package, whose weights are all the same number, with others."""
+    """A copy of one of the light models of the onnx package with other weights (theirs are all one number)."""
     copied = copy.deepcopy(model)
     graph = copied.graph
     given = {value.name for value in required_inputs(copied)}

@@ -112,6 +112,6 @@ def test_the_batch_keeps_its_name() -> None:
 
 
 def test_weights_are_left_alone() -> None:
-    """A tensor of many numbers is no arithmetic on shapes."""
+    """A tensor of many numbers is not arithmetic on shapes."""
     model = _model("k = Constant <value_ints=[50, 60]> () w = ConstantOfShape(k) v = Neg(w) y = Exp(x)")
     assert not fold_shapes(model)

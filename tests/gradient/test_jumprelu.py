@@ -154,7 +154,7 @@ def test_look_alikes(name: str) -> None:
     np.testing.assert_array_equal(slope(model, "relu"), slope(model, "exact"))
 
 
-def test_a_jump_that_must_be_fed_is_no_jump() -> None:
+def test_a_jump_without_a_default_is_not_a_jump() -> None:
     model = parse(
         '<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float j) => (float[N] y) '
         "{ zero = Constant <value_float=0.0> () m = Greater(x, j) y = Where(m, x, zero) }"
@@ -173,7 +173,7 @@ def test_an_input_that_was_broadcast() -> None:
 
 
 def test_unknown_sizes_hide_no_site() -> None:
-    """The name of a dimension may be lost on one side; the site is one all the same."""
+    """A site is found even where the name of a dimension is lost on one side."""
     model = _with_constants("m = Greater(x, j) z = Where(m, x, zero) y = Identity(z)")
     model.graph.value_info.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["M"]))
     np.testing.assert_array_equal(slope(model, "relu"), expected_slope("relu", X, JUMP))

@@ -154,7 +154,7 @@ def test_a_root_behind_a_relu_has_no_nan() -> None:
     assert gradient[0, 2] < 0
 
 
-def test_sizes_that_the_file_leaves_open_are_told_by_the_first_inputs() -> None:
+def test_open_sizes_are_taken_from_the_first_inputs() -> None:
     model = parse(
         HEAD
         + """(float[N, 3, H, W] x) => (float[N, 3] y)

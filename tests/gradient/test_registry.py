@@ -208,14 +208,14 @@ def test_version_that_nobody_audited(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["Range", "OneHot", "Unique", "Loop"],
 )
 def test_no_silent_zero(nodes: str) -> None:
-    """What depends on the input is refused where there is no rule, in a graph that a node carries too."""
+    """A node without a rule is refused if it depends on the input, also inside a subgraph."""
     head = "s = ReduceSum <keepdims=0> (x) m = Constant <value_ints=[-1]> () r = Reshape(s, m) "
     with pytest.raises(GradientError, match="no gradient rule for"):
         _gradient_of(head + nodes)
 
 
 def test_declared_operator_ends_the_way() -> None:
-    """By declaration: what passes through Floor has no slope, what passes beside it has."""
+    """Floor is declared non-differentiable: paths through it have no derivative, paths around it have one."""
     with pytest.raises(AssertionError):  # nothing at all depends on x
         _gradient_of("f = Floor(x) y = Neg(f)")
     _gradient_of("f = Floor(x) y = Mul(f, x)")

@@ -1,4 +1,4 @@
-"""Sizes that only the run knows: a symbolic batch, and nothing known but the rank."""
+"""Sizes known only at run time: a symbolic batch, and only the rank known."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_unknown_sizes(trial: Trial) -> None:
 
 @pytest.mark.parametrize("opset", [9, 12, 13, runtime_opset()])
 @pytest.mark.parametrize("shape", [(1, 3), (5, 3), (5, 1)])
-def test_only_the_run_tells_what_was_broadcast(opset: int, shape: tuple[int, ...]) -> None:
-    """With sizes left open, the same model serves an input that was repeated and one that was not."""
+def test_broadcasting_known_only_at_run_time(opset: int, shape: tuple[int, ...]) -> None:
+    """With open sizes, one model is right for inputs that are broadcast and for inputs that are not."""
     b = np.arange(15.0).reshape(5, 3)
     case = Case("Mul", "y = Mul(x, b)", shape, {"b": b})
     whole = np.zeros(shape)

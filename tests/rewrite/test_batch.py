@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_default_output_stands_beside_the_input(folder: Path) -> None:
+def test_the_default_output_is_next_to_the_input(folder: Path) -> None:
     before = (folder / "a.onnx").read_bytes()
     result = patch_file(folder / "a.onnx", jump=0.5)
     assert result.output == folder / "a.jumprelu.onnx"
@@ -303,7 +303,7 @@ def test_options_of_files() -> None:
         patch_files([], "out", 0.5, files=FileOptions(in_place=True))
 
 
-def test_outputs_are_patched_in_place_beside_their_models(folder: Path) -> None:
+def test_outputs_are_patched_in_place_next_to_their_models(folder: Path) -> None:
     patched = patch_file(folder / "a.onnx", jump=0.5).output
     assert patched is not None
     assert expand([folder / "a.onnx", patched], in_place=True) == [folder / "a.onnx", patched]

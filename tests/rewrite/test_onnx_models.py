@@ -44,7 +44,7 @@ def _content(case: TestCase) -> tuple[ModelProto, Feeds]:
 
 
 def patched_every_way(model: ModelProto) -> Iterator[ModelProto]:
-    """The model under each lowering that serves a site of it, each reverted to the same bytes."""
+    """The model under each lowering that fits a site of it, each reverted to the same bytes."""
     before = model.SerializeToString()
     for lowering in LOWERINGS:
         try:

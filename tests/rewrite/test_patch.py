@@ -172,7 +172,7 @@ def test_no_new_ir_version_or_opset() -> None:
 
 
 class TestJumpInput:
-    def test_one_input_serves_every_jump(self) -> None:
+    def test_one_input_holds_every_jump(self) -> None:
         patched = patch_model(parse(TWO), 0.5, jump_input=True).model
         x = spread(TensorProto.FLOAT, 1.5)[:-2]  # finite
         for jump in (None, 0.0, 1.5):
@@ -363,7 +363,7 @@ def test_an_exact_name_is_no_glob() -> None:
     assert {site.name: site.jump for site in result.sites} == {"relu1": 0.5, "relu[1]": 1.0, "y": 0.5}
 
 
-def test_the_jump_inputs_name_is_told() -> None:
+def test_the_name_of_the_jump_input_is_in_the_result() -> None:
     model = parse(TWO)
     model.graph.initializer.append(numpy_helper.from_array(f32(0), "jump"))
     assert {site.jump_input for site in patch_model(model, 0.5, jump_input=True).sites} == {"jump_2"}

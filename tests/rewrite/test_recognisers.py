@@ -145,7 +145,7 @@ NOT_RECTIFIERS: dict[str, ModelProto] = {
     ),
     "Max with one": single("Max", inputs=["x", "one"], extra={"one": ZERO + 1}),
     "Sigmoid": single("Sigmoid"),
-    "custom op with an activation that is no text": parse(
+    "custom op with an activation that is not text": parse(
         """<ir_version: 8, opset_import: ["" : 17, "odd" : 1]> net (float[N] x) => (float[N] y)
         { y = odd.Op<activation = 3>(x) }"""
     ),

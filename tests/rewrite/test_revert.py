@@ -110,7 +110,7 @@ def test_a_damaged_original_node_is_refused() -> None:
             revert_model(patched)
 
 
-def test_the_record_stands_in_the_metadata() -> None:
+def test_the_record_is_in_the_metadata() -> None:
     patched = patch_model(single("Relu"), 0.5).model
     record = {entry.key: entry.value for entry in patched.metadata_props}
     assert record["onnx_jumprelu.lowering"] == "where"

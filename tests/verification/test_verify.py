@@ -72,7 +72,7 @@ def test_float16_between_casts_is_judged_where_rounding_is_exact() -> None:
         { h = Cast<to = 10>(x)  r = Relu(h)  y = Cast<to = 1>(r) }"""
     )
     patched = patch_model(model, 0.3).model
-    # The second: above the jump before it is rounded to float16, at the jump thereafter.
+    # The second: above the jump before rounding to float16, at the jump after it.
     for x in (None, np.full(1000, 0.3001, np.float32)):
         report = verify(model, patched, x)
         assert report.ok, report
@@ -270,7 +270,7 @@ def test_another_original_is_found() -> None:
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
-def test_without_a_record_the_graph_speaks_for_itself(lowering: str) -> None:
+def test_without_a_record_the_jumps_are_read_from_the_graph(lowering: str) -> None:
     model = parse(NET)
     patched = patch_model(model, 0.5, lowering=lowering).model  # type: ignore[arg-type]
     del patched.metadata_props[:]
