@@ -240,7 +240,7 @@ class TestVerifyFinds:
         assert verify(net(), patched).ok
 
     def test_channels_of_another_axis_compute_something_else(self) -> None:
-        """The check of the site alone finds it too: a graph with the right numbers that compares along the wrong axis."""
+        """The check of the site alone finds it too: right numbers, but compared along the wrong axis."""
         model = single("Relu", shape=["N", 3, 3])
         patched = patch_model(model, recipe=Recipe(None, {"act": JUMPS})).model
         constant = patched.graph.node[0]
