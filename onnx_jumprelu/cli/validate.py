@@ -100,6 +100,15 @@ class ReportOptions(OptionGroup):
         ),
     ] = None
 
+    per_example: Annotated[
+        bool,
+        typer.Option(
+            "--per-example",
+            help="With `--json`: also the outcome of each attack on each example.",
+            rich_help_panel=REPORTS,
+        ),
+    ] = False
+
     @property
     def files(self) -> tuple[OutputFile, OutputFile, OutputFile]:
         """The reports."""
@@ -115,6 +124,8 @@ class ReportOptions(OptionGroup):
 
         if self.tuning is not None and self.html is None:
             raise typer.BadParameter("--tuning is shown only in the HTML report; give --html FILE too")
+        if self.per_example and result.json is None:
+            raise typer.BadParameter("--per-example adds to the JSON result; give --json FILE too")
         if self.html is not None:
             extra.require()  # before the work, not after it
         result.check([*inputs, self.tuning], state, *self.files)
@@ -131,7 +142,11 @@ class ReportOptions(OptionGroup):
             markdown_file.write(markdown.render(verdict))
         if self.html is not None:
             html_file.write(html.render(verdict, verdict.examples, tried, parameters_in_file(subject)))
-        result.show(verdict_table.verdict(verdict, color=in_color()), as_json.verdict(verdict), *self.files)
+        result.show(
+            verdict_table.verdict(verdict, color=in_color()),
+            as_json.verdict(verdict, per_example=self.per_example),
+            *self.files,
+        )
 
 
 def _attack_sets(incomplete: str) -> list[str]:

@@ -20,6 +20,7 @@ from onnx_jumprelu.verification.verify import VerifyReport
 
 WIDE = 10_000  # one line per row: what the terminal wraps can still be copied
 INDENT = "  "
+STYLES = {"ok": "green", "FAILED": "red"}
 
 
 def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = False) -> str:
@@ -139,12 +140,12 @@ def _doubts(run: AttackRun) -> Iterator[str]:
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool) -> str:
-    """Aligned columns, one line per row, however long; a cell `FAILED` is red where there is color."""
+    """Aligned columns, one line per row, however long; with color, a cell `ok` is green and a cell `FAILED` red."""
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         grid.add_column(column)
     for row in rows:
-        grid.add_row(*(Text(printable(cell), style="red" if cell == "FAILED" else "") for cell in row))
+        grid.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
     out = io.StringIO()
     Console(file=out, width=WIDE, force_terminal=color).print(grid)
     return "\n".join(INDENT + line.rstrip() for line in out.getvalue().splitlines())

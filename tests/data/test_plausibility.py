@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+import onnx_jumprelu as oj
 from onnx_jumprelu import Data, DataError, Target, load_data
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.data.plausibility import Doubt, doubts_about
@@ -196,3 +197,13 @@ class TestErrors:
         assert doubts_about(target, Data(np.zeros((20, 5), np.float32), np.zeros(20, int))) == ()
         assert doubts_about(target, Data(digits.x)) == ()
         assert doubts_about(target, Data(digits.x, np.full(200, 700))) != ()
+
+
+def test_a_verdict_notes_them(model: ModelProto, digits: Data) -> None:
+    few = digits.first(20)
+    right = oj.evaluate(model, few, eps=EPS, attacks="fgsm")
+    wrong = oj.evaluate(model, changed(few, labels=(few.required_labels() + 1) % 10), eps=0.7, attacks="fgsm")
+    assert right.notes == ()
+    assert len(wrong.notes) == 2
+    assert wrong.notes[0].startswith("eps 0.7 is at least half")
+    assert "reorder them" in wrong.notes[1] or "add 1" in wrong.notes[1]

@@ -1,7 +1,9 @@
 """`onnx-jumprelu validate` as a user meets it."""
 
 import json
+import re
 import xml.etree.ElementTree as ET  # the file is our own
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.rewrite.batch import parameters_in_file
 from onnx_jumprelu.verdict import run
+from onnx_jumprelu.verdict.gates import Policy
 from tests.report.tunings import tuning
 
 Captured = pytest.CaptureFixture[str]
@@ -35,38 +38,41 @@ def validate(*options: str) -> int:
 
 
 @pytest.mark.usefixtures("folder")
-def test_verdict_first(capsys: Captured) -> None:
-    assert validate("--eps", "0.1") == 0
-    out = capsys.readouterr().out
-    assert out.startswith(("Gain shown", "No gain shown"))
-    assert "apgd-ce (relu)" in out
+def test_verdict_first_and_everything_in_the_json(capsys: Captured) -> None:
+    assert validate("--eps", "0.1", "--json", "v.json", "--per-example") == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(("Gain shown", "No gain shown", "Loss shown"))
+    assert "apgd-ce (relu)" in captured.out
+    assert captured.err == "validating: 8 attacks on 24 examples\n"
     assert not Path("patched.partial.json").exists()
-
-
-@pytest.mark.usefixtures("folder")
-def test_json_has_the_stable_keys(capsys: Captured) -> None:
-    assert validate("--eps", "0.1", "--json", "-") == 0
-    content = json.loads(capsys.readouterr().out)
+    content = json.loads(Path("v.json").read_text())
     assert set(content) >= {"clean_accuracy", "worst_case", "naive", "attacks", "flags", "gates", "complete"}
     assert set(content["worst_case"]) >= {"original", "patched", "gain", "ci95"}
     assert content["complete"] is True
+    for model in ("original", "patched"):
+        robust = content["per_example"]["robust"][model]
+        assert len(robust) == 24
+        assert robust.count("1") / 24 == pytest.approx(content["worst_case"][model])
+    assert all(len(row["success"]) == 24 for row in content["attacks"])
+    assert validate("--eps", "0.1", "--per-example") == 2
+    assert "--per-example adds to the JSON result; give --json FILE too" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(
-    ("option", "holds", "fails"),
-    [
-        ("--min-clean", "0.1", "1"),
-        ("--max-drop", "1", "-1"),
-        ("--min-robust", "0", "1"),
-        ("--min-gain", "-1", "0.99"),
-        ("--max-latency-ratio", "1000", "0.001"),
-    ],
-)
-def test_each_gate_decides_the_exit_code(option: str, holds: str, fails: str, capsys: Captured) -> None:
-    assert validate("--eps", "0.1", option, holds) == 0
-    assert validate("--eps", "0.1", option, fails) == 1
-    assert f"gates failed: {option[2:]}" in capsys.readouterr().err
+def test_every_gate_is_an_option_and_decides_the_exit_code(capsys: Captured) -> None:
+    """What each gate compares is tested on one verdict, without runs."""
+    holds = {"min-clean": "0.1", "max-drop": "1", "min-robust": "0", "min-gain": "-1", "max-latency-ratio": "1000"}
+    fails = {"min-clean": "1", "max-drop": "-1", "min-robust": "1", "min-gain": "0.99", "max-latency-ratio": "1/1000"}
+    assert set(holds) == set(fails) == {each.name.replace("_", "-") for each in fields(Policy)}
+    for gates, code in ((holds, 0), (fails, 1)):
+        options = [word for name, limit in gates.items() for word in (f"--{name}", limit)]
+        assert validate("--eps", "0.1", *options, "--json", "v.json") == code
+        assert {gate["name"]: gate["ok"] for gate in json.loads(Path("v.json").read_text())["gates"]} == dict.fromkeys(
+            gates, code == 0
+        )
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"(no gain shown|loss shown); gates failed: min-clean: ", said)
+    assert all(f"{name}: " in said for name in fails)
 
 
 @pytest.mark.usefixtures("folder")
