@@ -138,7 +138,8 @@ def run(
         extra.require()
     tuned, validation = target.target(model), load_validation(data)
     warn(doubts_about(tuned, validation, eps=eps, norm=norm or "Linf", n_examples=n_examples))
-    with progress("tuning", n_steps, "step", quiet=result.quiet, start=f"at most {n_steps} candidates") as shown:
+    start = f"at most {n_steps} steps"
+    with progress("tuning", n_steps, "step", quiet=result.quiet, long=True, start=start) as shown:
         found = tune(tuned, validation.first(n_examples), on_done=shown.step, **given)
     table.write(found.to_csv())
     if picture is not None:

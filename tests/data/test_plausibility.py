@@ -206,4 +206,4 @@ def test_a_verdict_notes_them(model: ModelProto, digits: Data) -> None:
     assert right.notes == ()
     assert len(wrong.notes) == 2
     assert wrong.notes[0].startswith("eps 0.7 is at least half")
-    assert "reorder them" in wrong.notes[1] or "add 1" in wrong.notes[1]
+    assert "subtract 1 from them" in wrong.notes[1]

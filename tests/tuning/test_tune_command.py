@@ -83,7 +83,9 @@ class TestResult:
 
     def test_table(self, capsys: Captured) -> None:
         assert main(COMMAND) == 0
-        text = capsys.readouterr().out
+        captured = capsys.readouterr()
+        assert captured.err == "tuning: at most 51 steps\n"
+        text = captured.out
         assert text.startswith("Gain shown on 40 examples that the search never attacked")
         assert "No jump gains anything" not in text
         assert "model.recipe.json" in text
