@@ -9,3 +9,12 @@ TUNING_REPORTS = {
     "figure": "tuning_picture:trade_off_figure",
     "notebook": "tuning_notebook:tuning_notebook",
 }
+
+# Renderers of a `Verdict` by name, each `MODULE:FUNCTION` in this package; modules are loaded when they are used.
+VERDICT_REPORTS = {
+    "json": "as_json:verdict",
+    "text": "verdict_table:verdict",
+    "markdown": "markdown:render",
+    "junit": "junit:render",
+    "html": "html:render",
+}

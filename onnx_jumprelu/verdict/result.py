@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from onnx_jumprelu.arrays import Bools, Floats
+from onnx_jumprelu.files.atomic import write_text
 from onnx_jumprelu.names import Kind, ModelName, NormName, Outcome
+from onnx_jumprelu.rendering import rendered
 from onnx_jumprelu.statistics import Share, paired_difference, share
 from onnx_jumprelu.verdict.gates import Gate, Policy, checked_gates
 
@@ -275,6 +280,38 @@ class Verdict:
     def with_gates(self, policy: Policy) -> Verdict:
         """The same verdict with the gates of a policy. Raises OptionError as `check` does."""
         return replace(self, gates=self.check(policy))
+
+    def to_dict(self, *, per_example: bool = False) -> dict[str, Any]:
+        """JSON content, schema `onnx-jumprelu/verdict/1`; `per_example` adds the outcome of each example."""
+        content: dict[str, Any] = rendered("VERDICT_REPORTS", "json", self, per_example=per_example)
+        return content
+
+    def to_text(self, *, color: bool = False) -> str:
+        """The tables that `validate` prints."""
+        return str(rendered("VERDICT_REPORTS", "text", self, color=color))
+
+    def to_markdown(self) -> str:
+        """A summary for a pull request."""
+        return str(rendered("VERDICT_REPORTS", "markdown", self))
+
+    def to_junit(self) -> str:
+        """The gates as JUnit XML, for CI systems."""
+        return str(rendered("VERDICT_REPORTS", "junit", self))
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The whole report as one HTML document; with a path it is also written to that file.
+
+        Raises:
+            OptionError: the extra `report` is not installed.
+            ModelFileError: the file cannot be written, or an existing file there is not HTML.
+        """
+        document = str(rendered("VERDICT_REPORTS", "html", self, examples=self.examples))
+        if path is not None:
+            write_text(path, document, "HTML")
+        return document
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_text())}</pre>"
 
     def rows_as_dicts(self) -> list[dict[str, object]]:
         """The rows as dictionaries of plain values, from which `pandas.DataFrame` makes a table."""

@@ -145,3 +145,18 @@ def test_what_a_notebook_shows(measured: oj.Verdict) -> None:
     assert [line["attack"] for line in table] == ["fgsm", "square", "pgd"]
     assert table[1]["settings"] == {"n_queries": 50, "p_init": 0.8}
     assert {type(value) for line in table for value in line.values()} <= {str, float, type(None), dict}
+
+
+def test_a_verdict_renders_itself(verdict: oj.Verdict, tmp_path: Path) -> None:
+    assert verdict.to_dict()["verdict"] == verdict.outcome
+    assert "per_example" not in verdict.to_dict()
+    assert "per_example" in verdict.to_dict(per_example=True)
+    assert "apgd-ce (relu)" in verdict.to_text()
+    assert "apgd-ce (relu)" in verdict._repr_html_()
+    assert verdict.to_markdown().startswith("#")
+    assert verdict.to_junit().startswith("<?xml")
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    document = verdict.to_html(tmp_path / "verdict.html")
+    assert (tmp_path / "verdict.html").read_text(encoding="utf-8") == document
+    assert document.lower().startswith("<!doctype html>")
