@@ -121,7 +121,7 @@ def test_the_report_shows_what_tuning_tried() -> None:
         (["--tuning", "none.json", "--html", "v.html"], "none.json: cannot be read"),
         (["--tuning", "data.npz", "--html", "v.html"], "data.npz: is not what `tune --json` writes: it is not JSON"),
         (["--tuning", "recipe.json", "--html", "v.html"], "recipe.json: is not what `tune --json` writes: it has no"),
-        (["--tuning", "other.json", "--html", "v.html"], "other.json: is about tuning another model (patched.onnx)"),
+        (["--tuning", "other.json", "--html", "v.html"], "other.json: is about another model (patched.onnx)"),
         (["--tuning", "tuning.json", "--html", "v.html", "--json", "tuning.json"], "is an input or an output"),
         (["--tuning", "tuning.json", "--attacks", "paper"], "it takes no gates, reports"),
     ],
