@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+VERIFIED_EXAMPLES = 16  # of the data that `verify` runs on: enough to use every site, and little memory
 NormName = Literal["Linf", "L2"]
 SurrogateName = Literal["exact", "relu", "smooth"]
 LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]

@@ -12,7 +12,6 @@ import typer
 
 from onnx_jumprelu.cli.options import OUTPUT, command
 from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color
-from onnx_jumprelu.cli.verify import MOST_EXAMPLES
 
 if TYPE_CHECKING:
     from onnx_jumprelu.tuning.result import Tuning
@@ -71,7 +70,7 @@ def run(
     given, why = _jumps(tuned, jump, out_dir)
     done = patch_file(model, patched, **given)  # type: ignore[arg-type]
     data = load_data(data_file)
-    proof, original = verify(model, patched, data.x[:MOST_EXAMPLES]), Target(model)
+    proof, original = verify(model, patched, data), Target(model)
     experiment = Experiment(
         pair(original, replace(original, model=patched)),
         data.first(N_EXAMPLES),

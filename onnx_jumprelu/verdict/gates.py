@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.errors import OptionError, naming
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -113,10 +113,8 @@ def read_policy(path: Path) -> Policy:
         if name not in known:
             raise OptionError(f"{path}: there is no gate '{name[:LONGEST_VALUE]}'; choose {', '.join(known)}")
         limits[name] = _limit(path, name, value)
-    try:
+    with naming(path, OptionError):
         return Policy(**limits)
-    except OptionError as error:
-        raise OptionError(f"{path}: {error}") from error
 
 
 def _limit(path: Path, name: str, value: object) -> float:

@@ -17,8 +17,8 @@ from onnx_jumprelu.data.reading import Data, data_of, load_data, load_inputs
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
+from onnx_jumprelu.names import VERIFIED_EXAMPLES
 
-MOST_EXAMPLES = 16  # of the data; more examples would not make the proof stronger
 # Sizes to try for open dimensions, in this order: of the first axis, and of all other axes.
 OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
 
@@ -47,13 +47,13 @@ def inputs_of(
         named = load_inputs(x, [value.name for value in required_inputs(model)])
         if named is not None and "x" not in named:
             if normalizes:
-                raise DataError(f"{x}: mean and std need an array 'x'; this file has an array for each input")
-            return {name: array[:MOST_EXAMPLES] if array.ndim else array for name, array in named.items()}
+                raise DataError(f"{x}: mean and std apply to an array 'x'; this file has an array for each input")
+            return {name: array[:VERIFIED_EXAMPLES] if array.ndim else array for name, array in named.items()}
         x = load_data(x)
     if isinstance(x, tuple):
         x = data_of(x)
     if isinstance(x, Data):
-        return normalized(x.x[:MOST_EXAMPLES], mean, std)
+        return normalized(x.x[:VERIFIED_EXAMPLES], mean, std)
     if x is not None and not isinstance(x, np.ndarray | Mapping):
         raise DataError(f"x: give an array, arrays by input name, Data or a path, not {type(x).__name__}")
     if normalizes:

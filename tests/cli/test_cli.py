@@ -332,7 +332,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json over weights": (["inspect", "relu.onnx", "--json", "bad.onnx"], "is not a JSON file"),
     "mean of named inputs": (
         ["verify", "two.onnx", "two.onnx", "--data", "two.npz", "--mean", "1"],
-        "--mean and --std apply to an array 'x'",
+        "mean and std apply to an array 'x'",
     ),
     "out dir of a bad model": (["patch", "bad.onnx", "--jump", "1", "--out-dir", "new"], "is not an ONNX model"),
     "demo with a result nowhere": (["demo", "--out-dir", "new", "--json", "none/x.json"], "cannot be written"),
