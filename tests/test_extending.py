@@ -21,6 +21,7 @@ from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, Attack
 from onnx_jumprelu.attacks.base import Probe
 from onnx_jumprelu.cli import main
+from onnx_jumprelu.data import reading
 from onnx_jumprelu.gradient.core import losses, registry
 from onnx_jumprelu.gradient.core.registry import Node, Rule
 from onnx_jumprelu.gradient.core.values import Value
@@ -280,3 +281,23 @@ def test_a_gate(monkeypatch: pytest.MonkeyPatch, model_file: Path, patched_file:
     monkeypatch.setitem(gates.CHECKS, "max_flags", max_flags)
     verdict = oj.evaluate(model_file, patched_file, data_file, eps=EPS, attacks="pgd", gates=Wider(max_flags=-1))
     assert [(gate.name, gate.ok) for gate in verdict.gates] == [("max-flags", False)]
+
+
+def test_a_data_format(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_file: Path, data_file: Path
+) -> None:
+    rows = data_file.with_name("data.rows")
+    with np.load(data_file) as data:
+        np.savetxt(rows, np.column_stack([data["x"], data["y"]]))
+
+    def read_rows(path: Path) -> dict[str, Any]:
+        table = np.loadtxt(path)
+        return {"x": table[:, :-1].astype(np.float32), "y": table[:, -1].astype(np.int64)}
+
+    arguments = ("attack", model_file, "--eps", EPS, "--attack", "fgsm", "--data")
+    assert main([*map(str, arguments), str(rows)]) != 0
+    monkeypatch.setitem(reading.READERS, ".rows", read_rows)
+    first, second = (printed_json(capsys, *arguments, path) for path in (data_file, rows))
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    verdict = oj.evaluate(model_file, rows, eps=EPS, attacks="fgsm")
+    assert verdict.n_examples == first["n_examples"]

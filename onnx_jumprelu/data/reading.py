@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -172,13 +171,24 @@ def load_inputs(path: str | Path, names: Sequence[str]) -> dict[str, npt.NDArray
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    return READERS.get(path.suffix.lower(), _read_npz)(path)
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, Any] | None = None
     try:
         archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{path}: is an .npy file of one array; an .npz file is needed")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError) as error:
+        if not isinstance(archive, np.ndarray):
+            with archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # damaged files fail in many ways: zlib, lzma, tokenize, encryption, unknown methods
         reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from error
+    if arrays is None:
+        raise DataError(f"{path}: is an .npy file of one array; an .npz file is needed")
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+# What reads a file of each format, by its suffix: a function from the path to the file's arrays by name, which raises
+# DataError. Files with another suffix are read as `.npz`.
+READERS: dict[str, Callable[[Path], dict[str, npt.NDArray[Any]]]] = {".npz": _read_npz}

@@ -1,5 +1,6 @@
 """Reading data: what is accepted, and what is said of the rest."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,31 @@ def test_normalization() -> None:
     for mean, std in (([1, 2], None), (None, [0.0]), (None, [float("nan")])):
         with pytest.raises(DataError):
             normalized(x, mean, std)
+
+
+def archive_with(path: Path, member: bytes, compression: int = zipfile.ZIP_STORED) -> bytearray:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("x.npy", member)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("damage", ["header", "deflate", "lzma", "encrypted", "unknown compression"])
+def test_damaged_files_are_refused_in_one_line(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    np.save(tmp_path / "x.npy", np.zeros((50, 3), np.float32))
+    whole = (tmp_path / "x.npy").read_bytes()
+    if damage == "header":
+        archive_with(path, whole.replace(b"{'descr'", b"({'descr'")[: len(whole)])
+    elif damage in ("deflate", "lzma"):
+        content = archive_with(path, whole, zipfile.ZIP_DEFLATED if damage == "deflate" else zipfile.ZIP_LZMA)
+        content[40:60] = b"\xff" * 20
+        path.write_bytes(content)
+    else:
+        content = archive_with(path, whole)
+        central = content.index(b"PK\x01\x02")
+        for at in (6, central + 8) if damage == "encrypted" else (8, central + 10):
+            content[at] = 1 if damage == "encrypted" else 97
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        load_data(path)
+    assert "\n" not in str(caught.value)
