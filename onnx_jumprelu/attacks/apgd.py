@@ -120,12 +120,12 @@ class APGD(Attack):
         return best_of(climbs, x)
 
     def n_steps(self, n_classes: int) -> int:
-        """See `Attack`; the first look at the model counts as a step."""
+        """See `Attack`; the first evaluation of the model counts as a step."""
         del n_classes
         return self.n_restarts * (self.n_iter + 1)
 
     def targets(self, model: Probe, x: Floats, labels: Labels) -> Sequence[Labels]:
-        """What to climb towards, (N,) classes each; one climb without a target, here a mere placeholder."""
+        """The classes to climb towards, one (N,) array per climb; without targets one climb with a placeholder."""
         del model, x
         return [labels]
 
@@ -189,7 +189,7 @@ class APGD(Attack):
 
     @staticmethod
     def _settle(result: Attempt, now: _Climbers, wrong: Bools) -> None:
-        """Write down the examples that are fooled now, and work on them no more."""
+        """Record the examples that are fooled now, and stop working on them."""
         if not wrong.any():
             return
         fooled = now.place[wrong]

@@ -1,4 +1,4 @@
-"""What every attack shares: its input is checked, its output is projected, clipped and counted again.
+"""What every attack shares: input is checked; output is projected, clipped and counted again.
 
 An attack's author writes `run`; the final `__call__` decides what the attack has achieved, by asking the model.
 """
@@ -29,7 +29,7 @@ LARGEST_PIECE = 128  # examples: enough to keep the model busy, few enough to co
 
 
 class Classifier(Protocol):
-    """What attacks ask of a model; inputs `x` live in data space, of shape (N, ...), float32."""
+    """What attacks need of a model. Inputs `x` are float32 in data space, of shape (N, ...)."""
 
     @property
     def n_classes(self) -> int:
@@ -75,7 +75,7 @@ class AttackResult:
         correct: Whether the model was right before the attack, of shape (N,).
         success: Whether the model is wrong on `x_adv`, of shape (N,).
         perturbation: Length of `x_adv - x`, float64, of shape (N,).
-        zero_gradients: How often the model's gradient at an example was 0: steps that could not be made.
+        zero_gradients: How often the model's gradient at an example was 0, so that no step could be made.
         nan_gradients: How often it was not finite; it then counts as 0 for the attack.
         n_gradients: How many gradients of single examples were asked for.
         n_queries: How many examples the model was run on in all.
@@ -144,7 +144,7 @@ class Probe:
         return clip(x, self.bounds)
 
     def step(self, n_examples: int) -> None:
-        """What an attack calls when it has made a step on so many examples, at most `Attack.n_steps` times."""
+        """An attack calls this after each step, with the number of examples it was made on, at most `n_steps` times."""
         self.on_step(n_examples)
         if isinstance(self.model, Probe):  # an attack within an attack: its steps are steps of both
             self.model.step(n_examples)
@@ -209,7 +209,7 @@ class Attack(ABC):
     eps: float | None
     norm: NormName = "Linf"
 
-    # Facts about the attack, for whoever plans, runs or reads it.
+    # Facts about the attack, which planning, running and reporting read.
     name: ClassVar[str]
     norms: ClassVar[Sequence[NormName]] = ("Linf", "L2")
     needs_eps: ClassVar[bool] = True
@@ -241,7 +241,7 @@ class Attack(ABC):
         """
 
     def n_steps(self, n_classes: int) -> int:
-        """The most steps that `run` makes on an example of a model with so many classes; 1 unless it says more."""
+        """The most steps that `run` makes on an example of a model with `n_classes` classes; 1 unless overridden."""
         del n_classes
         return 1
 
@@ -266,7 +266,7 @@ class Attack(ABC):
             rng: Source of all randomness. Give this or a seed.
             seed: Seed of all randomness, 0 by default.
             on_done: Called with the number of examples that were just finished.
-            on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
+            on_progress: Called with the share of the work that is done, from 0 to 1, whenever it has grown.
 
         Raises:
             DataError: `x` or `labels` do not fit the classifier or lie outside its bounds.
@@ -333,7 +333,8 @@ def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, 
     """Inputs and labels in the form that attacks take.
 
     Raises:
-        DataError: there are none, their numbers differ, a label is no class, or an input lies outside the bounds.
+        DataError: there are none, their numbers differ, a label is not a class of the model, or an input lies outside
+            the bounds.
     """
     x, labels = np.asarray(pixels_as_floats(np.asarray(x), classifier.bounds), np.float32), np.asarray(labels)
     if x.ndim < 2 or not x.size:  # noqa: PLR2004 - (N, ...)

@@ -56,7 +56,7 @@ def distance_to_zero(gap: Floats, normal: Floats, metric: Norm) -> Array:
     """
     steepness = metric.dual_length(normal).astype(np.float64)
     size = np.abs(gap).astype(np.float64)
-    # Without a gradient there is no boundary to stand on, not even where the gap is 0.
+    # Without a gradient there is no boundary, not even where the gap is 0.
     reachable = steepness * FARTHEST > size
     distance: Array = np.divide(size, steepness, out=np.full(len(gap), np.inf), where=reachable)
     return distance

@@ -20,15 +20,15 @@ from onnx_jumprelu.attacks.steps import at_least
 class DeepFool(Attack):
     """Adds up the shortest steps to the nearest linearised boundary, each example until the model is wrong on it.
 
-    Steps take account of the bounds: what one coordinate cannot give, the others do. Plain clipping, as first
-    published, would come ever nearer to a boundary without ever crossing it.
+    Steps take the bounds into account: where one coordinate has reached its bound, the others move further. Plain
+    clipping, as first published, approaches a boundary without ever crossing it.
     A step from a point where the gradients are 0 leaves the point as it is.
 
     Attributes:
         eps: Largest perturbation that counts, in data space; None for any.
         n_iter: Most steps.
-        overshoot: By which share of the whole perturbation the boundary is overstepped.
-        n_candidates: Among how many of the most likely classes, the label included, a boundary is looked for.
+        overshoot: How far the step goes past the boundary, as a share of the whole perturbation.
+        n_candidates: How many of the most likely classes, the label included, the nearest boundary is chosen from.
     """
 
     eps: float | None = None

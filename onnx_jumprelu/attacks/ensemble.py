@@ -1,4 +1,4 @@
-"""AutoAttack: four attacks in a fixed order, each on what the earlier ones left standing."""
+"""AutoAttack: four attacks in a fixed order, each on the examples that the earlier ones did not fool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AutoAttack(Attack):
     """The standard four of AutoAttack (https://arxiv.org/abs/2003.01690): apgd-ce, apgd-t, fab-t, square.
 
     Each works on the examples that the earlier ones did not fool; whether an example is fooled is asked of the model
-    once the attempt lies within the budget. On models with three classes apgd-dlr stands in for apgd-t, whose loss
+    once the attempt lies within the budget. On models with three classes apgd-dlr replaces apgd-t, whose loss
     needs four. With two classes neither loss exists and apgd-t is left out: the gradient of the cross-entropy then
     points along the difference of the two logits anyway.
 

@@ -55,7 +55,7 @@ class PGD(Attack):
         return best_of(climbs, x)
 
     def n_steps(self, n_classes: int) -> int:
-        """See `Attack`; the last look at the model counts as a step."""
+        """See `Attack`; the last evaluation of the model counts as a step."""
         del n_classes
         return self.n_restarts * (self.n_iter + 1)
 
@@ -74,7 +74,7 @@ class PGD(Attack):
             x_adv = x
         best = Attempt(x_adv.copy(), np.full(len(x), -np.inf, np.float32), np.zeros(len(x), np.bool_))
         left: Labels = np.arange(len(x))
-        # One look more than steps: the last step's result counts too.
+        # One evaluation more than steps, because the last step's result counts too.
         for steps_to_go in range(self.n_iter, -1, -1):
             logits, loss, gradient = self.gradient(model, x_adv, labels, rng)
             model.step(len(x_adv))

@@ -1,4 +1,4 @@
-"""How far an attack is, counted in its own steps: no clock, no guess."""
+"""How far an attack is, counted in its own steps, without a clock or a guess."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterator
 
 
 class Progress:
-    """The share of an attack's work that is done, from 0 to 1, told whenever it has grown.
+    """Reports the share of an attack's work that is done, from 0 to 1, whenever it has grown.
 
     Work is steps on single examples. Examples are attacked in pieces, each as large a share of the whole as it has
     examples; within a piece, the share is the steps made over those made and at most still to make. An example that
-    falls takes the rest of its steps with it: the share then runs ahead, and time left keeps being the steps still to
-    make times the time per step.
+    is fooled needs no more steps, so the share then jumps ahead; the time left remains the number of steps to make
+    times the time per step.
     """
 
-    def __init__(self, tell: Callable[[float], None], n_steps: int) -> None:
+    def __init__(self, report: Callable[[float], None], n_steps: int) -> None:
         """Begin at 0, with at most `n_steps` steps per example."""
-        self._tell, self._n_steps = tell, n_steps
+        self._report, self._n_steps = report, n_steps
         self._before, self._piece = 0.0, 0.0  # shares of the whole: the pieces done, and the one at work
         self._steps = 0  # made in this piece, each on all examples that were left
         self._work = 0  # made in this piece on single examples
-        self._told = 0.0
-        tell(0.0)
+        self._reported = 0.0
+        report(0.0)
 
     @contextlib.contextmanager
     def piece(self, share: float) -> Iterator[None]:
-        """Work on the next examples, which are this share of all."""
+        """Work on the next examples, which make up this share of all examples."""
         self._piece, self._steps, self._work = share, 0, 0
         yield
         self._before += share
         self._grown(self._before)
 
     def step(self, n_examples: int) -> None:
-        """Count a step that was made on so many examples: those of the piece that are still attacked."""
+        """Count a step on `n_examples` examples: those of the piece that are still under attack."""
         self._steps += 1
         self._work += n_examples
         most = self._work + n_examples * max(0, self._n_steps - self._steps)
@@ -41,11 +41,11 @@ class Progress:
             self._grown(self._before + self._piece * self._work / most)
 
     def end(self) -> None:
-        """All is done."""
+        """Everything is done."""
         self._grown(1.0)
 
     def _grown(self, share: float) -> None:
         share = min(share, 1.0)  # shares of pieces may add up to a rounding error more
-        if share > self._told:
-            self._told = share
-            self._tell(share)
+        if share > self._reported:
+            self._reported = share
+            self._report(share)

@@ -1,4 +1,4 @@
-"""Square: random search with square patches, which asks the model for its logits alone.
+"""Square: random search with square patches, which uses only the model's logits.
 
 Andriushchenko, Croce, Flammarion and Hein 2020, https://arxiv.org/abs/1912.00049.
 """
@@ -24,8 +24,8 @@ class Square(Attack):
     """Changes one random patch at a time and keeps the change where the margin of logits shrinks.
 
     Patches are squares over the last two dimensions of images (N, C, H, W). Other inputs are read as images: vectors
-    (N, D) and sequences (N, C, L) as one line, in which a patch is a run of neighbouring features; of more dimensions
-    than four, all but the last are put one below the other.
+    (N, D) and sequences (N, C, L) as one line, in which a patch is a run of neighbouring features; with more than
+    four dimensions, all but the last are stacked into the height.
 
     Attributes:
         eps: Largest perturbation, in data space.

@@ -136,9 +136,9 @@ def patch_shape(area: float, height: int, width: int, smallest: int = 1) -> tupl
 
 
 def two_hills(patch: tuple[int, int]) -> Floats:
-    """Patterns of unit length: a hill beside a valley, split along each side, of shape (2, h, w).
+    """Patterns of unit length: a hill next to a valley, split along each side, of shape (2, h, w).
 
-    A patch that is no square is split across its longer side, twice the same.
+    A patch that is not a square is split across its longer side, twice the same.
     """
     height, width = patch
     if height < width:

@@ -27,18 +27,18 @@ class TrustRegion(Attack):
     """Goes towards the class whose linearised boundary is nearest at first, each example until the model is wrong.
 
     A step leads to that boundary or as far as the radius allows. Where the logits then changed about as much as the
-    linear approximation had promised, the radius grows; where they changed far less, it shrinks. A step from a point
+    linear approximation predicted, the radius grows; where they changed far less, it shrinks. A step from a point
     where the gradient is 0 leaves the point as it is.
 
     Attributes:
         eps: Largest perturbation that counts, in data space; None for any.
         n_iter: Most steps.
         radius: Length of the longest first step, in data space; None for 1 % (Linf) or 10 % (L2) of the bounds' width.
-        growth: By which factor the radius grows or shrinks; 1 for a fixed radius.
-        grow_above: Share of the promised change above which the radius grows.
-        shrink_below: Share of the promised change below which it shrinks.
-        overshoot: By which share of the whole perturbation the boundary is overstepped.
-        n_candidates: Among how many of the most likely classes, the label included, the target is chosen.
+        growth: Factor by which the radius grows or shrinks; 1 for a fixed radius.
+        grow_above: Share of the predicted change above which the radius grows.
+        shrink_below: Share of the predicted change below which it shrinks.
+        overshoot: How far the step goes past the boundary, as a share of the whole perturbation.
+        n_candidates: How many of the most likely classes, the label included, the target is chosen from.
     """
 
     eps: float | None = None
@@ -73,7 +73,7 @@ class TrustRegion(Attack):
         x_adv: Floats = x.copy()
         live = np.arange(len(x))
         radius = np.full(len(x), self._first_radius(model))
-        expected = np.full(len(x), -np.inf)  # before the first step there is no promise to compare with
+        expected = np.full(len(x), -np.inf)  # before the first step nothing was expected
         previous = np.zeros(len(x))
         for _ in range(self.n_iter):
             logits, gap, normal = model.evaluate(x_adv[live], labels[live], loss="difference", targets=targets[live])

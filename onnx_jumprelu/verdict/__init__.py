@@ -1,1 +1,1 @@
-"""What a defence is worth: many attacks, and how to read their outcome."""
+"""The verdict on a model or a pair: many attacks, their outcome, flags and gates."""

@@ -1,4 +1,4 @@
-"""What the flags need to know of a model besides the attacks on it: a few trials of its own."""
+"""What the flags need to know about a model in addition to the attacks on it: a few trials."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gathered(
     norm: NormName,
     rng: np.random.Generator,
 ) -> Evidence:
-    """Try a model for what the checks need to know besides the attacks on it.
+    """Measure what the checks need to know about a model in addition to the attacks on it.
 
     Args:
         model: Its name.

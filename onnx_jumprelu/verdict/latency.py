@@ -10,16 +10,16 @@ from onnx_jumprelu.classifier.classifier import OnnxClassifier
 
 FEWEST_ROUNDS, MOST_ROUNDS = 21, 400
 WARM_UP = 3
-SECONDS = 2.0  # a small model takes microseconds, and a machine has its moods
+SECONDS = 2.0  # a small model takes microseconds, and timings vary
 
 
 def latency_ratio(original: OnnxClassifier, patched: OnnxClassifier, x: Floats) -> float:
     """Latency of the patched model over that of the original, on one batch: the median over rounds.
 
-    In a round each runs once, by turns the one and the other first. What slows the machine down for a while slows both,
-    which is why the median is taken of the ratios.
+    In a round each model runs once, and the order alternates. Whatever slows the machine down for a while slows both
+    models, so the median is taken of the ratios.
     """
-    original.logits(x[:1])  # where the file leaves sizes open, the first run tells the batch
+    original.logits(x[:1])  # where the file leaves sizes open, the batch size is known only after the first run
     batch = x[: original.batch_size]
     for _ in range(WARM_UP):
         original.logits(batch)

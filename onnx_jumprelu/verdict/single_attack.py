@@ -27,7 +27,7 @@ class AttackRun:
     Attributes:
         target: What was attacked.
         protocol: How; under `paper` the result's lengths are in normalized space.
-        result: What came of it.
+        result: The outcome.
         x_adv: Its examples in data space, of shape (N, ...).
         n_jumprelus: How many JumpReLUs the model has.
     """
@@ -114,7 +114,7 @@ def attack_data(
         attack: The attack.
         seed: Seed of all randomness.
         on_done: Called with the number of examples that were just finished.
-        on_progress: Called with the share of the work that is done: 0 at first, then ever more, 1 at last.
+        on_progress: Called with the share of the work that is done, from 0 to 1, whenever it has grown.
 
     Raises:
         DataError: the data have no labels, or do not fit the model.
