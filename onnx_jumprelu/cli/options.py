@@ -166,7 +166,7 @@ class NormalizationOptions(OptionGroup):
         tuple[float, ...] | None,
         NUMBERS,
         typer.Option(
-            help="Subtracted from the data before the model: one value, or one per channel. 0.5 or 0.48,0.45,0.40.",
+            help="Subtract this from the data before the model: one value, or one per channel such as 0.48,0.45,0.40.",
             metavar="NUMBERS",
             rich_help_panel=DATA,
         ),
@@ -175,7 +175,7 @@ class NormalizationOptions(OptionGroup):
         tuple[float, ...] | None,
         NUMBERS,
         typer.Option(
-            help="The data are then divided by this: one value, or one per channel. 0.25 or 1/255.",
+            help="Then divide the data by this: one value such as 0.25 or 1/255, or one per channel.",
             metavar="NUMBERS",
             rich_help_panel=DATA,
         ),

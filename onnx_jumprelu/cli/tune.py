@@ -70,6 +70,7 @@ def run(
         typer.Option(
             help="Candidates to try: one jump for all sites, one quantile of each site's own pre-activations, or a "
             "search site by site; repeatable. [default: all three]",
+            metavar="uniform|quantile|sites",
             rich_help_panel=EFFORT,
         ),
     ] = None,

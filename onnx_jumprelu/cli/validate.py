@@ -156,11 +156,11 @@ def _attack_sets(incomplete: str) -> list[str]:
 
 @command
 def run(
-    model: Annotated[Path, typer.Argument(help="The model; of a pair the original.", metavar="MODEL")],
+    model: Annotated[Path, typer.Argument(help="The model to measure, or the original of a pair.", metavar="MODEL")],
     patched: Annotated[
         Path | None,
         typer.Argument(
-            help="The patched model. Without it, MODEL alone is measured.", metavar="[PATCHED]", show_default=False
+            help="The patched model; without it, MODEL alone is measured.", metavar="PATCHED", show_default=False
         ),
     ] = None,
     *,
@@ -212,7 +212,7 @@ def run(
     old_output_name: Annotated[str | None, typer.Option("--output", hidden=True)] = None,
     result: ResultOptions,
 ) -> None:
-    """Attack a model, or an original and a patched one, in every way: how robust is it, and did the patch help?"""
+    """Attack a model in every way and say how robust it is, or whether a patch made it more robust."""
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.reading import load_data
