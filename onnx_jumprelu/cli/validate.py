@@ -99,7 +99,6 @@ class ReportOptions(OptionGroup):
             "FILE",
         ),
     ] = None
-
     per_example: Annotated[
         bool,
         typer.Option(
@@ -132,21 +131,18 @@ class ReportOptions(OptionGroup):
 
     def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> None:
         """Write the reports and print the verdict."""
-        from onnx_jumprelu.report import as_json, html, junit, markdown, verdict_table
+        from onnx_jumprelu.report import html
         from onnx_jumprelu.rewrite.batch import parameters_in_file
 
         junit_file, markdown_file, html_file = self.files
         if self.junit is not None:
-            junit_file.write(junit.render(verdict))
+            junit_file.write(verdict.to_junit())
         if self.markdown is not None:
-            markdown_file.write(markdown.render(verdict))
+            markdown_file.write(verdict.to_markdown())
         if self.html is not None:
             html_file.write(html.render(verdict, verdict.examples, tried, parameters_in_file(subject)))
-        result.show(
-            verdict_table.verdict(verdict, color=in_color()),
-            as_json.verdict(verdict, per_example=self.per_example),
-            *self.files,
-        )
+        content = verdict.to_dict(per_example=self.per_example)
+        result.show(verdict.to_text(color=in_color()), content, *self.files)
 
 
 def _attack_sets(incomplete: str) -> list[str]:
