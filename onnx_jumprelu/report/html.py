@@ -1,25 +1,27 @@
-"""A verdict as one HTML file that needs nothing else: no script, no request, pictures within."""
+"""A verdict as one self-contained HTML file: no scripts, no requests, pictures embedded."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
 from onnx_jumprelu.report.figures import Figure, figure
+from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.result import SearchRecord
-from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Example, Verdict, is_image
+from onnx_jumprelu.verdict.result import Example, Verdict, is_image
 
 TEMPLATE = "verdict.html.j2"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says to an example before and after an attack."""
+    """What a model predicts for an example before and after an attack."""
 
     model: str
     before: str
@@ -28,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Bar:
-    """The jump of a site; as long as its mean over the channels, no bar at all for 0."""
+    """The jump of a site. Its bar is as long as the mean over the channels; there is no bar for 0."""
 
     site: str
     jump: str
@@ -57,9 +59,9 @@ def render(
 
     Args:
         verdict: What was found.
-        examples: For the gallery; those that are no images are left out.
+        examples: For the gallery; those that are not images are left out.
         tuning: What tuning tried.
-        jumps: The jump of each site of the patched model; 0 stands for a ReLU.
+        jumps: The jump of each site of the patched model; 0 is a ReLU.
 
     Raises:
         OptionError: the extra `report` is not installed.
@@ -76,10 +78,11 @@ def render(
         words=words,
         kind_names=list(contents.KINDS),
         head=words.headline(verdict),
-        summary=[(row.what, row.original, row.patched) for row in contents.summary(verdict)],
-        attacks=[_attack(row) for row in contents.matrix(verdict.own_rows)],
-        kinds=[(row.kind, row.original, row.patched, row.meaning) for row in contents.by_kind(verdict)],
-        **_curve_table(verdict.curve),
+        columns=list(contents.columns(verdict)),
+        summary=[(row.what, *row.values) for row in contents.summary(verdict)],
+        attacks=[_attack(row, verdict.models) for row in contents.attacks(verdict.own_rows)],
+        kinds=[(row.kind, *row.values, row.meaning) for row in contents.by_kind(verdict)],
+        **_curve_table(verdict),
         figures=list(_figures(verdict)),
         tuning=None if tuning is None else tuning_section.section(tuning, verdict, jumps),
         tuning_columns={"finalists": tuning_section.FINALISTS, "sweep": tuning_section.SWEEP},
@@ -91,10 +94,8 @@ def render(
     return words.printable(document)
 
 
-def _attack(row: contents.MatrixRow) -> tuple[str, ...]:
-    robust = [None if side is None else side.robust_accuracy for side in (row.original, row.patched)]
-    shares = [words.percent(value) for value in robust]
-    return row.name, row.kind, *shares, contents.zero_gradients(row), f"{contents.seconds(row):.1f} s"
+def _attack(row: contents.AttackRow, models: Sequence[ModelName]) -> tuple[str, ...]:
+    return row.name, row.kind, *row.robust(models), row.zero_gradients(models), row.seconds
 
 
 def _bars(jumps: Mapping[str, Parameters]) -> list[Bar]:
@@ -103,46 +104,60 @@ def _bars(jumps: Mapping[str, Parameters]) -> list[Bar]:
     return [Bar(site, each.shown(), f"{shares[site]:.1f}%" if shares[site] else "") for site, each in jumps.items()]
 
 
-def _curve_table(curve: Sequence[CurvePoint]) -> dict[str, list[Any]]:
-    """One row per eps: the worst case of both models, then each kind of attack on each."""
-    kinds = [(model, kind) for model in MODELS for kind in contents.kinds_on(curve, model)]
+def _curve_table(verdict: Verdict) -> dict[str, list[Any]]:
+    """One row per eps: the worst case of each model, then each kind of attack on each."""
+    kinds = [(model, kind) for model in verdict.models for kind in contents.kinds_on(verdict.curve, model)]
     rows = []
-    for point in curve:
+    for point in verdict.curve:
         by_kind = [words.percent(point.kinds.get(model, {}).get(kind)) for model, kind in kinds]
-        rows.append((f"{point.eps:g}", *contents.worst_cases(point), *by_kind))
-    named = [f"{kind}, {model}" for model, kind in kinds]
-    return {"curve_columns": ["eps", "worst case, original", "worst case, patched", *named], "curve_rows": rows}
+        rows.append((f"{point.eps:g}", *contents.worst_cases(point, verdict.models), *by_kind))
+    whose = {model: "" if model == "model" else f", {model}" for model in verdict.models}
+    worst = [f"worst case{whose[model]}" for model in verdict.models]
+    return {
+        "curve_columns": ["eps", *worst, *(f"{kind}{whose[model]}" for model, kind in kinds)],
+        "curve_rows": rows,
+    }
 
 
 def _figures(verdict: Verdict) -> Iterator[Figure]:
-    clean, worst = [[f"{share(m).value:.1%}" for m in MODELS] for share in (verdict.clean_accuracy, verdict.worst_case)]
+    subject = verdict.subject
     yield figure(
         pictures.accuracies(verdict),
-        f"Bar chart. Clean accuracy: original {clean[0]}, patched {clean[1]}. "
-        f"Worst case under attack: original {worst[0]}, patched {worst[1]}.",
-        f"Without an attack (clean), under PGD with exact gradients alone (naive claim), and under all attacks (worst "
+        f"Bar chart. {_shares('Clean accuracy', verdict, verdict.clean_accuracy)} "
+        f"{_shares('Worst case under attack', verdict, verdict.worst_case)}",
+        f"Without an attack (clean), under PGD with exact gradients alone (PGD alone), and under all attacks (worst "
         f"case) at eps {verdict.eps:g}. Whiskers: 95% intervals.",
     )
     if verdict.curve:
         yield figure(
-            pictures.curve(verdict.curve),
-            f"Line chart. {_ends(verdict.curve)}",
+            pictures.curve(verdict.curve, verdict.models),
+            f"Line chart. {_ends(verdict)}",
             "Worst case over all attacks, against the size of the perturbation.",
         )
-    if any(point.kinds.get("patched") for point in verdict.curve):
+    if any(point.kinds.get(subject) for point in verdict.curve):
+        whose = _whose(subject)
         yield figure(
-            pictures.kinds(verdict.curve),
-            "Line chart of what the patched model withstands of each kind of attack; the numbers are in the table.",
-            "The patched model, one kind of attack at a time. The lowest line at each eps bounds the worst case.",
+            pictures.kinds(verdict.curve, subject),
+            f"Line chart of {whose}'s robust accuracy under each kind of attack; the numbers are in the table.",
+            f"Robust accuracy of {whose} under one kind of attack at a time. The lowest line bounds the worst case.",
         )
 
 
-def _ends(curve: Sequence[CurvePoint]) -> str:
-    first, last = curve[0], curve[-1]
+def _shares(what: str, verdict: Verdict, share: Callable[[ModelName], Share]) -> str:
+    values = (("" if model == "model" else f"{model} ") + f"{share(model).value:.1%}" for model in verdict.models)
+    return f"{what}: {', '.join(values)}."
+
+
+def _whose(model: ModelName) -> str:
+    return "the model" if model == "model" else f"the {model} model"
+
+
+def _ends(verdict: Verdict) -> str:
+    first, last = verdict.curve[0], verdict.curve[-1]
     return " ".join(
-        f"Worst case of the {model} model: {words.percent(first.worst_case.get(model))} at eps {first.eps:g}, "
+        f"Worst case of {_whose(model)}: {words.percent(first.worst_case.get(model))} at eps {first.eps:g}, "
         f"{words.percent(last.worst_case.get(model))} at eps {last.eps:g}."
-        for model in MODELS
+        for model in verdict.models
     )
 
 

@@ -41,7 +41,7 @@ def _properties(suite: ET.Element, verdict: Verdict) -> None:
 
 
 def _numbers(verdict: Verdict) -> dict[str, str]:
-    """What was measured, by name; what was not is left out."""
+    """What was measured, by name."""
     numbers: dict[str, float | None] = {"eps": verdict.eps}
     for model in verdict.models:
         numbers[f"clean_accuracy.{model}"] = verdict.clean_accuracy(model).value
@@ -51,9 +51,16 @@ def _numbers(verdict: Verdict) -> dict[str, str]:
         numbers |= {"gain": verdict.gain.value, "gain.low": verdict.gain.low, "gain.high": verdict.gain.high}
     numbers["latency_ratio"] = verdict.latency_ratio
     found = {name: f"{value:.6g}" for name, value in numbers.items() if words.finite(value) is not None}
-    told = {"norm": verdict.norm, "n_examples": str(verdict.n_examples), "gain_shown": str(verdict.gain_shown).lower()}
+    facts = {
+        "verdict": verdict.outcome,
+        "gain_shown": str(verdict.gain_shown).lower(),
+        "norm": verdict.norm,
+        "n_examples": str(verdict.n_examples),
+        **{f"model.{model}": name for model, name in verdict.targets.items()},
+        **{f"note.{number}": note for number, note in enumerate(verdict.notes, 1)},
+    }
     flags = {f"flag.{flag.name}.{flag.model}": flag.message for flag in verdict.flags}
-    return {**told, **found, **flags, **{f"about.{name}": value for name, value in verdict.about.items()}}
+    return {**facts, **found, **flags, **{f"about.{name}": value for name, value in verdict.about.items()}}
 
 
 def _completeness(suite: ET.Element, verdict: Verdict) -> None:

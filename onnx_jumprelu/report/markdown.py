@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from onnx_jumprelu.report import contents, words
-from onnx_jumprelu.verdict.result import Row, Verdict
+from onnx_jumprelu.verdict.result import Verdict
 
 # What Markdown takes for more than a character in the middle of a line or of a table.
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
@@ -14,15 +14,17 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def render(verdict: Verdict) -> str:
-    """The verdict in words, the main numbers, flags and gates; attacks, curve and origin fold away."""
+    """The outcome, the main numbers, flags and gates; attacks, curve and how to repeat it fold away."""
     return "\n\n".join(part for part in _parts(verdict) if part) + "\n"
 
 
 def _parts(verdict: Verdict) -> Iterator[str]:
     head = words.headline(verdict)
     yield f"### {head.title}"
+    yield f"{_text(words.subjects(verdict))}  \n{_text(words.setting(verdict))}"
     yield f"**{_text(head.title)}:** {_text(head.sentence)} {_text(words.cost(verdict))}"
     yield _text(words.naive(verdict))
+    yield "\n".join(f"* {_text(note)}" for note in words.notes(verdict))
     yield _bold(words.missing(verdict))
     yield _summary(verdict)
     yield _text(words.smaller(verdict))
@@ -35,8 +37,8 @@ def _parts(verdict: Verdict) -> Iterator[str]:
 
 
 def _summary(verdict: Verdict) -> str:
-    rows = [(_text(row.what), _text(row.original), _text(row.patched)) for row in contents.summary(verdict)]
-    return _table(("", "original", "patched"), rows)
+    rows = [(_text(row.what), *map(_text, row.values)) for row in contents.summary(verdict)]
+    return _table(("", *contents.columns(verdict)), rows)
 
 
 def _gates(verdict: Verdict) -> str:
@@ -50,25 +52,23 @@ def _flags(verdict: Verdict) -> str:
 
 
 def _kinds(verdict: Verdict) -> str:
-    rows = [(row.kind, row.original, row.patched, _text(row.meaning)) for row in contents.by_kind(verdict)]
-    return _table(("kind", "original", "patched", "what it knows"), rows)
+    rows = [(row.kind, *row.values, _text(row.meaning)) for row in contents.by_kind(verdict)]
+    return _table(("kind", *contents.columns(verdict), "what it uses"), rows)
 
 
 def _attacks(verdict: Verdict) -> str:
+    models = verdict.models
     rows = [
-        (_text(row.name), row.kind, _robust(row.original), _robust(row.patched), _text(contents.zero_gradients(row)))
-        for row in contents.matrix(verdict.own_rows)
+        (_text(row.name), row.kind, *map(_text, row.robust(models)), _text(row.zero_gradients(models)))
+        for row in contents.attacks(verdict.own_rows)
     ]
-    return f"{_table(('attack', 'kind', 'original', 'patched', 'zero gradients'), rows)}\n\n{words.ZERO_GRADIENTS}"
-
-
-def _robust(row: Row | None) -> str:
-    return _text(words.NOTHING if row is None else words.percent(row.robust_accuracy))
+    head = ("attack", "kind", *contents.columns(verdict), "zero gradients")
+    return f"{_table(head, rows)}\n\n{words.zero_gradients(verdict)}"
 
 
 def _curve(verdict: Verdict) -> str:
-    rows = [(f"{point.eps:g}", *map(_text, contents.worst_cases(point))) for point in verdict.curve]
-    return f"{_table(('eps', 'original', 'patched'), rows)}\n\n{words.curve_ends(verdict)}".rstrip()
+    rows = [(f"{point.eps:g}", *map(_text, contents.worst_cases(point, verdict.models))) for point in verdict.curve]
+    return f"{_table(('eps', *contents.columns(verdict)), rows)}\n\n{words.curve_ends(verdict)}".rstrip()
 
 
 def _about(verdict: Verdict) -> str:
@@ -89,7 +89,7 @@ def _bold(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that stands for itself, on one line, also within a table."""
+    """Text without markup, on one line, also within a table."""
     return _SPECIAL.sub(r"\\\1", _entities(words.one_line(text)))
 
 

@@ -18,8 +18,9 @@ from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKERS: dict[ModelName, str] = {"original": "o", "patched": "s"}
-DASHES: dict[ModelName, str] = {"original": "--", "patched": "-"}
+MARKERS: dict[ModelName, str] = {"original": "o", "patched": "s", "model": "s"}
+DASHES: dict[ModelName, str] = {"original": "--", "patched": "-", "model": "-"}
+MODEL_COLORS: dict[ModelName, str] = {"original": "original", "patched": "patched", "model": "patched"}
 KIND_COLORS = ("patched", "original", "third", "fourth", "muted")
 KIND_MARKERS = "s^Dvo"
 IMAGE_LEVELS = 255
@@ -27,11 +28,11 @@ NO_METADATA: Any = {"Software": None}  # no version: the same bytes each time
 
 
 def accuracies(verdict: Verdict) -> str:
-    """Clean accuracy, what naive evaluation claims, and the worst case, of both models, with their intervals."""
+    """Clean accuracy, robust accuracy under PGD alone, and the worst case of each model, with their intervals."""
 
     def draw(axes: Axes) -> None:
-        groups = ["clean", "naive claim", "worst case"]
-        for offset, model in zip((-0.19, 0.19), MODELS, strict=True):
+        groups, models = ["clean", "PGD alone", "worst case"], verdict.models
+        for offset, model in zip((0.0,) if len(models) == 1 else (-0.19, 0.19), models, strict=True):
             shares = (verdict.clean_accuracy(model), verdict.naive(model), verdict.worst_case(model))
             for place, share in enumerate(shares):
                 _bar(axes, place + offset, share, model, label=model if place == 0 else None)
@@ -46,7 +47,7 @@ def accuracies(verdict: Verdict) -> str:
 
 def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName, label: str | None) -> None:
     value = share.value if isinstance(share, Share) else words.finite(share)
-    axes.bar(place, value or 0.0, 0.34, color=COLORS[model], label=label)
+    axes.bar(place, value or 0.0, 0.34, color=COLORS[MODEL_COLORS[model]], label=label)
     top = value or 0.0
     if isinstance(share, Share):
         around = [[share.value - share.low], [share.high - share.value]]
@@ -56,13 +57,15 @@ def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName
     axes.annotate(text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=FONT_SIZE - 1)
 
 
-def curve(points: Sequence[CurvePoint]) -> str:
-    """Worst case of both models against eps."""
+def curve(points: Sequence[CurvePoint], models: Sequence[ModelName] = MODELS) -> str:
+    """Worst case of each model against eps."""
 
     def draw(axes: Axes) -> None:
-        for model in MODELS:
+        for model in models:
             x, y = [point.eps for point in points], [point.worst_case[model] for point in points]
-            axes.plot(x, y, color=COLORS[model], linestyle=DASHES[model], marker=MARKERS[model], label=model)
+            axes.plot(
+                x, y, color=COLORS[MODEL_COLORS[model]], linestyle=DASHES[model], marker=MARKERS[model], label=model
+            )
         axes.set_xlabel("eps")
         axes.set_ylabel("worst case")
         axes.set_ylim(-0.02, 1.02)
@@ -72,7 +75,7 @@ def curve(points: Sequence[CurvePoint]) -> str:
 
 
 def kinds(points: Sequence[CurvePoint], model: ModelName = "patched") -> str:
-    """What one model withstands of each kind of attack, against eps."""
+    """Robust accuracy of one model under each kind of attack, against eps."""
 
     def draw(axes: Axes) -> None:
         for place, name in enumerate(contents.kinds_on(points, model)):
@@ -82,7 +85,7 @@ def kinds(points: Sequence[CurvePoint], model: ModelName = "patched") -> str:
             marker = KIND_MARKERS[place % len(KIND_MARKERS)]
             axes.plot(x, y, color=color, marker=marker, label=name, linewidth=1)
         axes.set_xlabel("eps")
-        axes.set_ylabel(f"robust accuracy, {model}")
+        axes.set_ylabel("robust accuracy" if model == "model" else f"robust accuracy, {model}")
         axes.set_ylim(-0.02, 1.02)
         shares_on(axes.yaxis)
 

@@ -1,18 +1,20 @@
-"""The words and the numbers of a verdict, the same in every report."""
+"""The sentences and numbers of a verdict, the same in every report."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnx_jumprelu.names import Outcome
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.verdict.result import Gate, Verdict
 
 NOTHING = "-"
 MEANING = (
     "Worst case: the share of examples that no attack fooled, counted example by example over all attacks. "
-    "It is an upper bound: a stronger attack could lower it, none could raise it."
+    "It is an upper bound: a stronger attack can lower it; no attack can raise it."
 )
 # What XML 1.0 cannot hold: most control characters, and halves of surrogate pairs, as undecodable bytes in a path are.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -20,44 +22,59 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict in words: two or three words, and the sentence that gives the reason."""
+    """The outcome in one or two words, and the sentences that give numbers and reason."""
 
     title: str
     sentence: str
 
 
+TITLES: dict[Outcome, str] = {
+    "gain": "Gain shown",
+    "loss": "Loss shown",
+    "undecided": "Undecided",
+    "measured": "Measured",
+}
+
+
 def headline(verdict: Verdict) -> Headline:
-    """The verdict: `Gain shown` where it was shown, `No gain shown` everywhere else, and why."""
-    if verdict.gain is None:
-        worst = percent(verdict.worst_case(verdict.subject).value)
-        found = f"the model withstands every attack that ran on {worst} of {count(verdict.n_examples, 'example')}."
-        return Headline("Measured", found)
-    title = "Gain shown" if verdict.gain_shown else "No gain shown"
-    return Headline(title, f"{_found(verdict, verdict.gain)} {_reason(verdict, verdict.gain)}")
-
-
-def _found(verdict: Verdict, gain: Share) -> str:
-    original, patched = verdict.worst_case("original"), verdict.worst_case("patched")
-    return (
-        f"the patched model withstands every attack that ran on {percent(patched.value)} of "
-        f"{count(verdict.n_examples, 'example')}, the original on {percent(original.value)}, a difference of "
-        f"{points(gain.value)} points (95% interval {points(gain.low)} to {points(gain.high)})."
+    """The outcome, and the numbers and the reason behind it."""
+    gain, title = verdict.gain, TITLES[verdict.outcome]
+    worst = {model: percent(verdict.worst_case(model).value) for model in verdict.models}
+    examples = count(verdict.n_examples, "example")
+    if gain is None:
+        return Headline(title, f"no attack fools the model on {worst[verdict.subject]} of {examples}.")
+    numbers = (
+        f"no attack fools the patched model on {worst['patched']} of {examples}, and the original on "
+        f"{worst['original']}: a difference of {points(gain.value)} points "
+        f"(95% interval {points(gain.low)} to {points(gain.high)})."
     )
+    return Headline(title, f"{numbers} {_reason(verdict, gain)}")
 
 
 def _reason(verdict: Verdict, gain: Share) -> str:
     if not verdict.complete:
-        return "Not every planned attack has run, so nothing can be claimed yet."
+        return "Not every planned attack has run, so nothing can be concluded yet."
     if gain.low > 0:
-        return f"The interval lies above 0{_unproved(verdict)}."
+        return f"The interval lies above 0{_unless(verdict.doubts('patched'), 'gain')}."
     if gain.high < 0:
-        return "The interval lies below 0: the patched model is easier to attack than the original."
-    return "The interval includes 0" + (": the difference may be chance." if gain.value else ".")
+        loss = "the patched model is easier to attack than the original"
+        return f"The interval lies below 0{_unless(verdict.broken('original'), 'loss') or f': {loss}'}."
+    return "The interval includes 0, so the difference may be chance."
 
 
-def _unproved(verdict: Verdict) -> str:
-    doubts = verdict.doubts(verdict.subject)
-    return f", but nothing is shown: {'; '.join(doubts)}" if doubts else ""
+def _unless(doubts: Sequence[str], what: str) -> str:
+    return f", but this does not show a {what}: {'; '.join(doubts)}" if doubts else ""
+
+
+def subjects(verdict: Verdict) -> str:
+    """Which models were attacked: one line, empty if the verdict does not know their names."""
+    names = {model: one_line(verdict.targets[model]) for model in verdict.models if model in verdict.targets}
+    return "; ".join(name if model == "model" else f"{model}: {name}" for model, name in names.items())
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What the user should know about the models."""
+    return [f"Note: {one_line(note)}" for note in verdict.notes]
 
 
 def setting(verdict: Verdict) -> str:
@@ -66,55 +83,58 @@ def setting(verdict: Verdict) -> str:
 
 
 def meaning(verdict: Verdict) -> str:
-    """What a worst case is, and which attacks counted for it."""
+    """What a worst case is, and which attacks count."""
     return f"{MEANING} {smaller(verdict)}".rstrip()
 
 
 def smaller(verdict: Verdict) -> str:
     """Whether attacks counted that no table lists one by one; empty if none did."""
     listed = len(verdict.own_rows) == len(verdict.rows)
-    return "" if listed else "What fooled a model within the curve's smaller eps counts too."
+    return "" if listed else "Examples that an attack fooled within a smaller eps of the curve count too."
 
 
-ZERO_GRADIENTS = "Zero gradients: those of the attack on the original / on the patched model."
+def zero_gradients(verdict: Verdict) -> str:
+    """What the column of zero gradients holds."""
+    order = "" if len(verdict.models) == 1 else ", on the original / on the patched model"
+    return f"Zero gradients: the share of the attack's gradients that were 0{order}."
 
 
 def curve_ends(verdict: Verdict) -> str:
-    """Why a curve may have fewer points than were asked for; empty if the original still withstands something."""
-    last = verdict.curve[-1]
-    if last.worst_case["original"]:
+    """Why a curve may have fewer points than were asked for; empty if its first model still withstands something."""
+    last, first = verdict.curve[-1], verdict.models[0]
+    if last.worst_case[first]:
         return ""
-    return f"The original withstands nothing at eps {last.eps:g}: larger ones were not tried."
+    which = "model" if first == "model" else first
+    return f"At eps {last.eps:g} attacks fool the {which} on every example, so larger eps were not tried."
 
 
 def cost(verdict: Verdict) -> str:
-    """What the patch costs."""
-    before, after = verdict.clean_accuracy("original"), verdict.clean_accuracy("patched")
+    """Clean accuracy: of one model, or what the patch costs."""
+    clean = [percent(verdict.clean_accuracy(model).value) for model in reversed(verdict.models)]
+    if len(clean) == 1:
+        return f"Clean accuracy: {clean[0]}."
     latency = "" if finite(verdict.latency_ratio) is None else f"; {verdict.latency_ratio:.2f} times the latency"
-    return f"What it costs: clean accuracy {percent(after.value)} instead of {percent(before.value)}{latency}."
+    return f"Cost: clean accuracy {clean[0]} instead of {clean[1]}{latency}."
 
 
 def naive(verdict: Verdict) -> str:
-    """What one common attack would have claimed of the patched model, beside the truth; empty if it did not run."""
-    claim = verdict.naive("patched")
+    """What one common attack alone would have reported, next to the worst case; empty if it did not run."""
+    model = verdict.subject
+    claim, worst = verdict.naive(model), percent(verdict.worst_case(model).value)
     if finite(claim) is None:
         return ""
-    return (
-        f"PGD with exact gradients alone would have claimed {percent(claim)} for the patched model; "
-        f"the worst case over all attacks is {percent(verdict.worst_case('patched').value)}."
-    )
+    whose = "" if model == "model" else " for the patched model"
+    return f"PGD with exact gradients alone would have reported {percent(claim)}{whose}; the worst case is {worst}."
 
 
 def missing(verdict: Verdict) -> str:
     """What an incomplete verdict lacks; empty if it is complete."""
     if verdict.complete:
         return ""
-    not_run = ", ".join(verdict.missing)
-    done = f"{count(len(verdict.rows), 'result')} so far"
+    not_run = one_line(", ".join(verdict.missing))
     return (
-        f"INCOMPLETE: not every planned attack has run; {done}"
-        + (f"; missing: {one_line(not_run)}" if not_run else "")
-        + ". What is missing can only lower the worst cases."
+        f"INCOMPLETE: not every planned attack has run; {count(len(verdict.rows), 'result')} so far; missing: "
+        f"{not_run}. More attacks can only lower the worst cases."
     )
 
 
@@ -132,7 +152,7 @@ def flags(verdict: Verdict) -> str:
     """How many flags were raised, in one line."""
     if verdict.flags:
         return f"{count(len(verdict.flags), 'flag')} raised: reasons to doubt a number."
-    return "No flag was raised." if verdict.complete else "No flag was raised so far; the checks may not have run yet."
+    return "No flag was raised." if verdict.complete else "No flag was raised; not all checks have run."
 
 
 def passed(gate: Gate) -> str:
@@ -141,7 +161,7 @@ def passed(gate: Gate) -> str:
 
 
 def finite(value: float | None) -> float | None:
-    """The number, None where it is none: NaN and infinity have no place in JSON, nor in front of a reader."""
+    """The number, None for NaN and infinity, which neither JSON nor a reader can use."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
@@ -161,7 +181,7 @@ def with_interval(share: Share) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """So many of them, in the singular or the plural."""
+    """A number of things, in the singular or the plural."""
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 

@@ -240,7 +240,7 @@ class Verdict:
             return "undecided"
         if gain.low > 0 and not self.doubts("patched"):
             return "gain"
-        return "loss" if gain.high < 0 and not self._broken("original") else "undecided"
+        return "loss" if gain.high < 0 and not self.broken("original") else "undecided"
 
     @property
     def gain_shown(self) -> bool:
@@ -255,9 +255,9 @@ class Verdict:
             found.append("no attack with smooth gradients worked")
         if not any(row.kind == "black-box" for row in rows):
             found.append("no black-box attack ran")
-        return (*found, *self._broken(model))
+        return (*found, *self.broken(model))
 
-    def _broken(self, model: ModelName) -> tuple[str, ...]:
+    def broken(self, model: ModelName) -> tuple[str, ...]:
         """Signs that attacks with gradients could not work on a model."""
         flags = [f"flag {flag.name} is raised" for flag in self.flags if flag.model == model and flag.undermines]
         if any(row.worked for row in self.rows if row.model == model):

@@ -1,5 +1,6 @@
 """The verdict in words, in the terminal and as Markdown."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,9 +8,21 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.report import contents, junit, markdown, verdict_table, words
-from onnx_jumprelu.verdict.result import Gate, Verdict
+from onnx_jumprelu.verdict.result import Flag, Gate, Verdict
 from tests.report import verdicts
-from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE, LOSS, NO_GAIN, SMALLER
+from tests.report.verdicts import (
+    ALL,
+    DOUBTFUL,
+    FAILING,
+    GAIN,
+    HOSTILE,
+    HOSTILE_VERDICT,
+    INCOMPLETE,
+    LOSS,
+    NO_GAIN,
+    ONE,
+    SMALLER,
+)
 
 RENDERERS: dict[str, Callable[[Verdict], str]] = {
     "table": verdict_table.verdict,
@@ -24,43 +37,52 @@ def render(request: pytest.FixtureRequest) -> Callable[[Verdict], str]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_gain_is_said_where_none_was_shown_and_nowhere_else(name: str, render: Callable[[Verdict], str]) -> None:
+def test_the_title_is_the_outcome_and_no_other(name: str, render: Callable[[Verdict], str]) -> None:
     text = render(ALL[name])
-    shown = name in {"gain", "smaller", "failing", "hostile"}
-    assert ("No gain shown" in text, "Gain shown" in text) == (not shown, shown)
+    outcomes = {
+        **dict.fromkeys(("gain", "smaller", "failing", "hostile"), "gain"),
+        **dict.fromkeys(("no gain", "incomplete", "bare", "doubtful"), "undecided"),
+        **dict.fromkeys(("one model", "one bare model"), "measured"),
+        "loss": "loss",
+    }
+    assert [title in text for title in words.TITLES.values()] == [outcome == outcomes[name] for outcome in words.TITLES]
 
 
 def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
     gain = GAIN.gain
     assert gain is not None
     said = words.headline(GAIN).sentence
-    assert f"on 83.00% of 200 examples, the original on 70.00%, a difference of {100 * gain.value:+.2f} points" in said
+    assert (
+        f"on 83.00% of 200 examples, and the original on 70.00%: a difference of {100 * gain.value:+.2f} points" in said
+    )
     assert f"(95% interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})" in said
     assert said.endswith("The interval lies above 0.")
-    assert words.headline(NO_GAIN).sentence.endswith("The interval includes 0: the difference may be chance.")
-    assert words.headline(LOSS).sentence.endswith("the patched model is easier to attack than the original.")
-    assert words.headline(INCOMPLETE).sentence.endswith("so nothing can be claimed yet.")
+    assert words.headline(NO_GAIN).sentence.endswith("The interval includes 0, so the difference may be chance.")
+    assert words.headline(LOSS).sentence.endswith(
+        "The interval lies below 0: the patched model is easier to attack than the original."
+    )
+    assert words.headline(INCOMPLETE).sentence.endswith("so nothing can be concluded yet.")
 
 
 @pytest.mark.parametrize("render", [verdict_table.verdict, markdown.render])
 def test_smaller_budgets_count_and_are_not_listed(render: Callable[[Verdict], str]) -> None:
     text = " ".join(render(SMALLER).replace("\\", "").split())
-    assert "on 82.50% of 200 examples, the original on 69.50%" in text
-    assert "What fooled a model within the curve's smaller eps counts too." in text
-    assert "69.50%" in next(line for line in render(SMALLER).splitlines() if "follows the model's own" in line)
+    assert "on 82.50% of 200 examples, and the original on 69.50%" in text
+    assert "Examples that an attack fooled within a smaller eps of the curve count too." in text
+    assert "69.50%" in next(line for line in render(SMALLER).splitlines() if "uses the model's own" in line)
     assert "fab-t" not in text
     assert "smaller eps" not in render(GAIN)
 
 
-def test_the_cost_is_told() -> None:
-    assert words.cost(GAIN) == "What it costs: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
-    assert words.cost(NO_GAIN) == "What it costs: clean accuracy 98.00% instead of 99.00%."
+def test_the_cost() -> None:
+    assert words.cost(GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
+    assert words.cost(NO_GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%."
 
 
 def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
     assert INCOMPLETE.gain is not None
     assert INCOMPLETE.gain.low > 0.05
-    assert verdict_table.verdict(INCOMPLETE).startswith("No gain shown: ")
+    assert verdict_table.verdict(INCOMPLETE).startswith("Undecided: ")
     assert "INCOMPLETE: not every planned attack has run; 6 results so far; missing: square." in verdict_table.verdict(
         INCOMPLETE
     )
@@ -71,7 +93,7 @@ def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
 
 def test_a_few_flags_missing_from_an_unfinished_run_are_no_clean_bill() -> None:
     assert words.flags(GAIN) == "No flag was raised."
-    assert "may not have run yet" in words.flags(INCOMPLETE)
+    assert "not all checks have run" in words.flags(INCOMPLETE)
 
 
 @pytest.mark.parametrize("name", ["gain", "no gain", "loss", "failing"])
@@ -91,21 +113,21 @@ def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
     assert lines_with(text, "apgd-ce (smooth)", "adaptive", "70.00%", "83.00%")
     assert lines_with(text, "pgd from the original", "gray-box", "-", "86.00%", "1.5 s")
     assert lines_with(text, "clean accuracy", "99.00% (96.43% to 99.73%)", "98.00% (94.97% to 99.22%)")
-    assert lines_with(text, "naive claim", "72.00%", "85.00%")
+    assert lines_with(text, "PGD with exact gradients alone", "72.00%", "85.00%")
     assert lines_with(text, "latency", "1.25 x")
     assert lines_with(text, "0.2 ", "0.00%", "0.50%")
 
 
 def test_no_row_is_lost_when_an_attack_ran_twice() -> None:
     twice = [*GAIN.rows, verdicts.row("pgd", "white-box", "patched", 11)]
-    found = contents.matrix(twice)
+    found = contents.attacks(twice)
     assert len([row for row in found if row.name == "pgd"]) == 2
-    sides = [side for row in found for side in (row.original, row.patched) if side is not None]
+    sides = [side for row in found for side in row.rows.values()]
     assert len(sides) == len(twice)
 
 
 def test_replayed_attacks_come_last() -> None:
-    kinds = [row.kind for row in contents.matrix(GAIN.rows)]
+    kinds = [row.kind for row in contents.attacks(GAIN.rows)]
     assert kinds == ["white-box", "adaptive", "black-box", "gray-box", "transfer"]
 
 
@@ -120,7 +142,7 @@ def test_each_kind_of_attack_is_counted_example_by_example() -> None:
     rows = [verdicts.row("a", "white-box", "patched", 150), verdicts.row("b", "white-box", "patched", 150)]
     rows[1].success[:50] = True  # b fools those that a spares, and the other way round
     rows.append(verdicts.row("c", "adaptive", "patched", 120))
-    assert [(row.kind, row.original, row.patched) for row in contents.by_kind(replace(GAIN, rows=tuple(rows)))] == [
+    assert [(row.kind, *row.values) for row in contents.by_kind(replace(GAIN, rows=tuple(rows)))] == [
         ("white-box", "-", "50.00%"),
         ("adaptive", "-", "60.00%"),
     ]
@@ -130,11 +152,11 @@ def test_the_naive_claim_stands_beside_the_truth(render: Callable[[Verdict], str
     if render is junit.render:
         assert 'name="naive.patched" value="0.77"' in render(NO_GAIN)
     else:
-        assert "would have claimed 77.00% for the patched model; the worst case over all attacks is 70.50%" in render(
-            NO_GAIN
-        )
+        said = "would have reported 77.00% for the patched model; the worst case is 70.50%"
+        assert said in render(NO_GAIN)
     without = replace(NO_GAIN, rows=tuple(row for row in NO_GAIN.rows if row.attack != "pgd"))
-    assert "claim" not in render(without).replace("nothing can be claimed yet", "")
+    assert "reported" not in render(without)
+    assert "naive.patched" not in render(without)
 
 
 @pytest.mark.parametrize("name", ["failing", "no gain"])
@@ -217,7 +239,43 @@ def test_printable_keeps_letters_of_all_scripts() -> None:
 def test_a_curve_that_ends_early_says_so(told_by: Callable[[Verdict], str]) -> None:
     last = GAIN.curve[-1]
     ended = replace(last, worst_case={**last.worst_case, "original": 0.0})
-    told = f"The original withstands nothing at eps {last.eps:g}: larger ones were not tried."
+    told = f"At eps {last.eps:g} attacks fool the original on every example, so larger eps were not tried."
     assert told in told_by(replace(GAIN, curve=(*GAIN.curve[:-1], ended)))
     going_on = replace(last, worst_case={**last.worst_case, "original": 0.1})
     assert told not in told_by(replace(GAIN, curve=(*GAIN.curve[:-1], going_on)))
+
+
+def test_doubts_say_why_an_interval_above_0_shows_no_gain(render: Callable[[Verdict], str]) -> None:
+    text = render(DOUBTFUL).replace("\\", "")
+    assert (
+        "The interval lies above 0, but this does not show a gain: no black-box attack ran; flag random-outputs" in text
+    )
+
+
+def test_an_untrustworthy_original_shows_no_loss() -> None:
+    flag = Flag("random-outputs", "original", "the outputs are random", undermines=True)
+    said = words.headline(replace(LOSS, flags=(flag,)))
+    assert said.title == "Undecided"
+    assert said.sentence.endswith("but this does not show a loss: flag random-outputs is raised.")
+
+
+def test_the_models_and_the_threat_come_first(render: Callable[[Verdict], str]) -> None:
+    text = render(replace(GAIN, targets={"original": "a.onnx", "patched": "b.onnx"})).replace("\\", "")
+    for part in ("a.onnx", "b.onnx", "Linf", "0.1", "200"):
+        assert part in text[:1500]
+
+
+def test_notes_are_shown(render: Callable[[Verdict], str]) -> None:
+    assert "both models are the same" in render(replace(GAIN, notes=("both models are the same",)))
+
+
+def test_a_verdict_on_one_model_names_no_second_one(render: Callable[[Verdict], str]) -> None:
+    text = render(ONE).replace("\\", "")
+    assert "70.00%" in text or 'value="0.7"' in text
+    assert not re.search(r"\b(patched|gain|original)\b", text)
+
+
+def test_the_words_for_one_model() -> None:
+    assert words.headline(ONE).sentence == "no attack fools the model on 70.00% of 200 examples."
+    assert words.cost(ONE) == "Clean accuracy: 99.00%."
+    assert words.subjects(ONE) == "a.onnx"

@@ -116,6 +116,30 @@ HOSTILE_VERDICT = replace(
     about={"command": HOSTILE, "original": HOSTILE, HOSTILE: "1"},
     latency_ratio=float("nan"),
 )
+# The interval lies above 0, but there are reasons to doubt it.
+DOUBTFUL = replace(
+    GAIN,
+    rows=tuple(row for row in GAIN.rows if row.kind != "black-box"),
+    flags=(Flag("random-outputs", "patched", "the outputs are random", undermines=True),),
+)
+ONE = Verdict(
+    eps=0.1,
+    norm="Linf",
+    correct={"model": first(198)},
+    rows=(
+        row("pgd", "white-box", "model", 144),
+        row("apgd-ce", "white-box", "model", 140),
+        row("square", "black-box", "model", 170, None),
+    ),
+    curve=tuple(
+        CurvePoint(point.eps, {"model": point.worst_case["original"]}, {"model": point.kinds["original"]})
+        for point in CURVE
+    ),
+    gates=GAIN.gates,
+    about={"command": "onnx-jumprelu validate a.onnx --eps 0.1"},
+    targets={"model": "a.onnx"},
+)
+ONE_BARE = replace(ONE, rows=(), gates=(), curve=(), about={}, targets={}, missing=("pgd",))
 ALL = {
     "gain": GAIN,
     "no gain": NO_GAIN,
@@ -125,6 +149,9 @@ ALL = {
     "smaller": SMALLER,
     "failing": FAILING,
     "hostile": HOSTILE_VERDICT,
+    "doubtful": DOUBTFUL,
+    "one model": ONE,
+    "one bare model": ONE_BARE,
 }
 
 
