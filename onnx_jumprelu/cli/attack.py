@@ -104,7 +104,7 @@ def run(
     from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.paper.protocol import attack_as_authors, paper_attack_named
-    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.verdict.single_attack import attack_data
 
     for option, value, setting in (
@@ -134,4 +134,4 @@ def run(
         )
     if examples.path is not None:
         done.save(examples.path)
-    result.show(tables.attack(done, color=in_color()), as_json.attack(done))
+    result.show(text_tables.attack(done, color=in_color()), as_json.attack(done))

@@ -40,7 +40,7 @@ def run(
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.files.atomic import copy_file
     from onnx_jumprelu.files.samples import sample_folder
-    from onnx_jumprelu.report import as_json, tables, verdict_table
+    from onnx_jumprelu.report import as_json, text_tables, verdict_text
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.tuning.run import TuneSettings, tune
@@ -88,22 +88,22 @@ def run(
     color = in_color()
     option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
     steps = [
-        ("1. Where are the activations?", f"inspect {model}", tables.inspection(model, sites, color=color)),
+        ("1. Where are the activations?", f"inspect {model}", text_tables.inspection(model, sites, color=color)),
         (
             "2. Which jumps? Searched on the validation split, judged on examples that the search never attacked.",
             f"tune {model} --data {data_file} {TUNE_OPTIONS} --json {tuning_file.path}",
             tuned.to_text(color=color),
         ),
-        (f"3. Rewrite them. {why}", f"patch {model} {option}", tables.patched_file(done, color=color)),
+        (f"3. Rewrite them. {why}", f"patch {model} {option}", text_tables.patched_file(done, color=color)),
         (
             "4. Is the rewrite right?",
             f"verify {model} {patched} --data {data_file}",
-            tables.verification(proof, color=color),
+            text_tables.verification(proof, color=color),
         ),
         (
             f"5. What is it worth? On the first {N_EXAMPLES} test images, which nothing has seen so far.",
             command_line,
-            verdict_table.verdict(verdict, color=color),
+            verdict_text.verdict(verdict, color=color),
         ),
     ]
     story = "\n\n".join(f"{title}\n$ onnx-jumprelu {line}\n{text}" for title, line, text in steps)

@@ -162,13 +162,13 @@ def _patch_one(
     result: ResultOptions,
 ) -> None:
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import patch_file
 
     with progress("patching", 1, "model", quiet=result.quiet):
         patched = patch_file(path, output, jump, files=files, **options)
     verified = files.check is not None
-    text = tables.patched_file(patched, color=in_color(), verified=verified)
+    text = text_tables.patched_file(patched, color=in_color(), verified=verified)
     result.show(text, as_json.patched_file(patched, verified=verified))
 
 
@@ -182,7 +182,7 @@ def _patch_many(
     result: ResultOptions,
 ) -> None:
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import patch_files
 
     with (
@@ -193,9 +193,9 @@ def _patch_many(
             paths, out_dir, jump, executor=executor, files=files, on_done=lambda _: shown.step(), **options
         )
     failed = [each for each in done if each.error is not None]
-    lines = [tables.patched_line(each) for each in done if each.error is None]
+    lines = [text_tables.patched_line(each) for each in done if each.error is None]
     result.show(
-        "\n".join([*lines, tables.patched_summary(done)]),
+        "\n".join([*lines, text_tables.patched_summary(done)]),
         [as_json.patched_file(each, verified=files.check is not None) for each in done],
     )
     for each in failed:

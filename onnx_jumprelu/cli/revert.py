@@ -31,7 +31,7 @@ def run(
     result: ResultOptions,
 ) -> None:
     """Restore the original model from what `patch` recorded in the file."""
-    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import FileOptions, revert_file
     from onnx_jumprelu.rewrite.paths import default_reverted
 
@@ -40,4 +40,4 @@ def run(
     result.check([model], others=[output or default_reverted(model)])
     files = FileOptions(in_place=in_place, external_data=external_data, force=force)
     reverted = revert_file(model, output, files=files)
-    result.show(tables.reverted_file(reverted), as_json.reverted_file(reverted))
+    result.show(text_tables.reverted_file(reverted), as_json.reverted_file(reverted))

@@ -116,7 +116,7 @@ def run(
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import doubts_about
     from onnx_jumprelu.data.splits import load_validation
-    from onnx_jumprelu.report import extra
+    from onnx_jumprelu.report import dependencies
     from onnx_jumprelu.tuning.run import TuneSettings, tune
 
     given: TuneKeywords = {
@@ -136,7 +136,7 @@ def run(
     table, drawing = OutputFile("--csv", csv, "CSV"), OutputFile("--picture", picture, "SVG")
     result.check([model, data], recipe, table, drawing)
     if picture is not None:
-        extra.require()
+        dependencies.require()
     tuned, validation = target.target(model), load_validation(data)
     warn(doubts_about(tuned, validation, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     start = f"at most {n_steps} steps"

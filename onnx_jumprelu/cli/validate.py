@@ -119,14 +119,14 @@ class ReportOptions(OptionGroup):
 
     def check(self, result: ResultOptions, inputs: Sequence[Path | None], state: OutputFile) -> None:
         """Refuse reports that cannot be written; see `ResultOptions.check`."""
-        from onnx_jumprelu.report import extra
+        from onnx_jumprelu.report import dependencies
 
         if self.tuning is not None and self.html is None:
             raise typer.BadParameter("--tuning is shown only in the HTML report; give --html FILE too")
         if self.per_example and result.json is None:
             raise typer.BadParameter("--per-example adds to the JSON result; give --json FILE too")
         if self.html is not None:
-            extra.require()  # before the work, not after it
+            dependencies.require()  # before the work, not after it
         result.check([*inputs, self.tuning], state, *self.files)
 
     def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> None:

@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Prove that the rewrite is right: the structure, each site, and equality at jump 0."""
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.report import as_json, tables
+    from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.verification.verify import N_CHECKS
     from onnx_jumprelu.verification.verify import verify as prove
 
@@ -47,6 +47,6 @@ def run(
             seed=seed,
             on_check=lambda _: shown.step(),
         )
-    result.show(tables.verification(report, color=in_color()), as_json.verification(report))
+    result.show(text_tables.verification(report, color=in_color()), as_json.verification(report))
     if not report.ok:
         raise typer.Exit(1)

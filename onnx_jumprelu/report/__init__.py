@@ -13,7 +13,7 @@ TUNING_REPORTS = {
 # Renderers of a `Verdict` by name, each `MODULE:FUNCTION` in this package; modules are loaded when they are used.
 VERDICT_REPORTS = {
     "json": "as_json:verdict",
-    "text": "verdict_table:verdict",
+    "text": "verdict_text:verdict",
     "markdown": "markdown:render",
     "junit": "junit:render",
     "html": "html:render",

@@ -12,7 +12,7 @@ from typing import Any
 
 from onnx_jumprelu.files.json_records import bits_text, stamped
 from onnx_jumprelu.names import ModelName
-from onnx_jumprelu.report.words import finite
+from onnx_jumprelu.report.formatting import finite
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.statistics import Share

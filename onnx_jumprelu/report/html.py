@@ -10,8 +10,8 @@ from typing import Any
 
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.names import ModelName
-from onnx_jumprelu.report import contents, extra, pictures, tuning_section, words
-from onnx_jumprelu.report.figures import Figure, figure
+from onnx_jumprelu.report import charts, dependencies, formatting, phrases, tuning_section, verdict_rows
+from onnx_jumprelu.report.inline_svg import Figure, captioned
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.result import SearchRecord
 from onnx_jumprelu.verdict.result import Example, Verdict, is_image
@@ -66,7 +66,7 @@ def render(
     Raises:
         OptionError: the extra `report` is not installed.
     """
-    extra.require()
+    dependencies.require()
     import jinja2  # noqa: PLC0415 - an extra, loaded when it is needed
 
     environment = jinja2.Environment(
@@ -75,13 +75,14 @@ def render(
     source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     document = environment.from_string(source).render(
         verdict=verdict,
-        words=words,
-        kind_names=list(contents.KINDS),
-        head=words.headline(verdict),
-        columns=list(contents.columns(verdict)),
-        summary=[(row.what, *row.values) for row in contents.summary(verdict)],
-        attacks=[_attack(row, verdict.models) for row in contents.attacks(verdict.own_rows)],
-        kinds=[(row.kind, *row.values, row.meaning) for row in contents.by_kind(verdict)],
+        phrases=phrases,
+        formatting=formatting,
+        kind_names=list(verdict_rows.KINDS),
+        head=phrases.headline(verdict),
+        columns=list(verdict_rows.columns(verdict)),
+        summary=[(row.what, *row.values) for row in verdict_rows.summary(verdict)],
+        attacks=[_attack(row, verdict.models) for row in verdict_rows.attacks(verdict.own_rows)],
+        kinds=[(row.kind, *row.values, row.meaning) for row in verdict_rows.by_kind(verdict)],
         **_curve_table(verdict),
         figures=list(_figures(verdict)),
         tuning=None if tuning is None else tuning_section.section(tuning, verdict, jumps),
@@ -91,10 +92,10 @@ def render(
         about={name: value for name, value in verdict.about.items() if name != "command"},
         command=verdict.about.get("command", ""),
     )
-    return words.printable(document)
+    return formatting.printable(document)
 
 
-def _attack(row: contents.AttackRow, models: Sequence[ModelName]) -> tuple[str, ...]:
+def _attack(row: verdict_rows.AttackRow, models: Sequence[ModelName]) -> tuple[str, ...]:
     return row.name, row.kind, *row.robust(models), row.zero_gradients(models), row.seconds
 
 
@@ -106,11 +107,11 @@ def _bars(jumps: Mapping[str, Parameters]) -> list[Bar]:
 
 def _curve_table(verdict: Verdict) -> dict[str, list[Any]]:
     """One row per eps: the worst case of each model, then each kind of attack on each."""
-    kinds = [(model, kind) for model in verdict.models for kind in contents.kinds_on(verdict.curve, model)]
+    kinds = [(model, kind) for model in verdict.models for kind in verdict_rows.kinds_on(verdict.curve, model)]
     rows = []
     for point in verdict.curve:
-        by_kind = [words.percent(point.kinds.get(model, {}).get(kind)) for model, kind in kinds]
-        rows.append((f"{point.eps:g}", *contents.worst_cases(point, verdict.models), *by_kind))
+        by_kind = [formatting.percent(point.kinds.get(model, {}).get(kind)) for model, kind in kinds]
+        rows.append((f"{point.eps:g}", *verdict_rows.worst_cases(point, verdict.models), *by_kind))
     whose = {model: "" if model == "model" else f", {model}" for model in verdict.models}
     worst = [f"worst case{whose[model]}" for model in verdict.models]
     return {
@@ -121,23 +122,23 @@ def _curve_table(verdict: Verdict) -> dict[str, list[Any]]:
 
 def _figures(verdict: Verdict) -> Iterator[Figure]:
     subject = verdict.subject
-    yield figure(
-        pictures.accuracies(verdict),
+    yield captioned(
+        charts.accuracies(verdict),
         f"Bar chart. {_shares('Clean accuracy', verdict, verdict.clean_accuracy)} "
         f"{_shares('Worst case under attack', verdict, verdict.worst_case)}",
         f"Without an attack (clean), under PGD with exact gradients alone (PGD alone), and under all attacks (worst "
         f"case) at eps {verdict.eps:g}. Whiskers: 95% intervals.",
     )
     if verdict.curve:
-        yield figure(
-            pictures.curve(verdict.curve, verdict.models),
+        yield captioned(
+            charts.curve(verdict.curve, verdict.models),
             f"Line chart. {_ends(verdict)}",
             "Worst case over all attacks, against the size of the perturbation.",
         )
     if any(point.kinds.get(subject) for point in verdict.curve):
         whose = _whose(subject)
-        yield figure(
-            pictures.kinds(verdict.curve, subject),
+        yield captioned(
+            charts.kinds(verdict.curve, subject),
             f"Line chart of {whose}'s robust accuracy under each kind of attack; the numbers are in the table.",
             f"Robust accuracy of {whose} under one kind of attack at a time. The lowest line bounds the worst case.",
         )
@@ -155,8 +156,8 @@ def _whose(model: ModelName) -> str:
 def _ends(verdict: Verdict) -> str:
     first, last = verdict.curve[0], verdict.curve[-1]
     return " ".join(
-        f"Worst case of {_whose(model)}: {words.percent(first.worst_case.get(model))} at eps {first.eps:g}, "
-        f"{words.percent(last.worst_case.get(model))} at eps {last.eps:g}."
+        f"Worst case of {_whose(model)}: {formatting.percent(first.worst_case.get(model))} at eps {first.eps:g}, "
+        f"{formatting.percent(last.worst_case.get(model))} at eps {last.eps:g}."
         for model in verdict.models
     )
 
@@ -169,9 +170,9 @@ def _card(example: Example) -> Card:
     by = f", {example.attack}" if example.attack else ""
     return Card(
         title=f"Example {example.index}, class {example.label}{by}",
-        clean=_png(pictures.image(example.clean, example.bounds)),
-        perturbation=_png(pictures.perturbation(example.clean, example.perturbed)),
-        perturbed=_png(pictures.image(example.perturbed, example.bounds)),
+        clean=_png(charts.image(example.clean, example.bounds)),
+        perturbation=_png(charts.perturbation(example.clean, example.perturbed)),
+        perturbed=_png(charts.image(example.perturbed, example.bounds)),
         largest=f"{abs(example.perturbed - example.clean).max():.3g}",
         answers=answers,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from onnx_jumprelu.report import words
+from onnx_jumprelu.report import formatting, phrases
 from onnx_jumprelu.verdict.result import Gate, Verdict
 
 SUITE = "onnx-jumprelu validate"
@@ -26,7 +26,7 @@ def render(verdict: Verdict) -> str:
     _completeness(suite, verdict)
     for gate in verdict.gates:
         _gate(suite, gate)
-    _text(suite, "system-out", words.verdict_line(verdict))
+    _text(suite, "system-out", phrases.verdict_line(verdict))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=False).join((DECLARATION, "\n"))
 
@@ -37,7 +37,9 @@ DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 def _properties(suite: ET.Element, verdict: Verdict) -> None:
     properties = ET.SubElement(suite, "properties")
     for name, value in _numbers(verdict).items():
-        ET.SubElement(properties, "property", {"name": words.printable(name), "value": words.printable(value)})
+        ET.SubElement(
+            properties, "property", {"name": formatting.printable(name), "value": formatting.printable(value)}
+        )
 
 
 def _numbers(verdict: Verdict) -> dict[str, str]:
@@ -50,7 +52,7 @@ def _numbers(verdict: Verdict) -> dict[str, str]:
     if verdict.gain is not None:
         numbers |= {"gain": verdict.gain.value, "gain.low": verdict.gain.low, "gain.high": verdict.gain.high}
     numbers["latency_ratio"] = verdict.latency_ratio
-    found = {name: f"{value:.6g}" for name, value in numbers.items() if words.finite(value) is not None}
+    found = {name: f"{value:.6g}" for name, value in numbers.items() if formatting.finite(value) is not None}
     facts = {
         "verdict": verdict.outcome,
         "gain_shown": str(verdict.gain_shown).lower(),
@@ -66,11 +68,11 @@ def _numbers(verdict: Verdict) -> dict[str, str]:
 def _completeness(suite: ET.Element, verdict: Verdict) -> None:
     case = ET.SubElement(suite, "testcase", {"classname": CLASS, "name": "complete", "time": "0"})
     if not verdict.complete:
-        _problem(case, "error", "incomplete", words.missing(verdict))
+        _problem(case, "error", "incomplete", phrases.missing(verdict))
 
 
 def _gate(suite: ET.Element, gate: Gate) -> None:
-    case = ET.SubElement(suite, "testcase", {"classname": CLASS, "name": words.printable(gate.name), "time": "0"})
+    case = ET.SubElement(suite, "testcase", {"classname": CLASS, "name": formatting.printable(gate.name), "time": "0"})
     if gate.ok:
         _text(case, "system-out", gate.detail)
     else:
@@ -78,9 +80,9 @@ def _gate(suite: ET.Element, gate: Gate) -> None:
 
 
 def _problem(case: ET.Element, tag: str, kind: str, detail: str) -> None:
-    element = ET.SubElement(case, tag, {"message": words.printable(detail), "type": kind})
-    element.text = words.printable(detail)
+    element = ET.SubElement(case, tag, {"message": formatting.printable(detail), "type": kind})
+    element.text = formatting.printable(detail)
 
 
 def _text(parent: ET.Element, tag: str, text: str) -> None:
-    ET.SubElement(parent, tag).text = words.printable(text)
+    ET.SubElement(parent, tag).text = formatting.printable(text)

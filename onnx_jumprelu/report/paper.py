@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onnx_jumprelu.paper.table import PaperRow
 from onnx_jumprelu.report.as_json import Json
-from onnx_jumprelu.report.tables import joined, table
+from onnx_jumprelu.report.text_tables import joined, table
 from onnx_jumprelu.version import __version__
 
 SCHEMA = "onnx-jumprelu/paper/1"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from onnx_jumprelu.report import tuning_table
-from onnx_jumprelu.report.words import printable
+from onnx_jumprelu.report.formatting import printable
 from onnx_jumprelu.tuning.result import Tuning
 
 

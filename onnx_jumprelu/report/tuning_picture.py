@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.report import words
-from onnx_jumprelu.report.drawing import COLORS, figure, shares_on, svg
+from onnx_jumprelu.report import formatting
+from onnx_jumprelu.report.svg import COLORS, figure, shares_on, svg
 from onnx_jumprelu.tuning.result import SearchRecord
 from onnx_jumprelu.tuning.search import FAMILIES, ORIGINAL
 
@@ -40,7 +40,7 @@ def _draw_trade_off(axes: Axes, record: SearchRecord) -> None:
         if points:
             color, marker = MARKS.get(family, OTHER_FAMILY)
             x, y = [point.clean_accuracy for point in points], [point.worst_case for point in points]
-            label = words.one_line(family)
+            label = formatting.one_line(family)
             axes.scatter(x, y, s=20, color=COLORS[color], marker=marker, label=label, zorder=3)
     lowest = record.original_clean_accuracy - record.max_drop
     axes.axvline(lowest, color=COLORS["original"], linestyle=":", linewidth=1.2, label="clean budget")

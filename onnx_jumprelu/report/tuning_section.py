@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx_jumprelu.activation.parameters import Parameters
-from onnx_jumprelu.report import tuning_picture, words
-from onnx_jumprelu.report.figures import Figure, figure
+from onnx_jumprelu.report import formatting, tuning_picture
+from onnx_jumprelu.report.inline_svg import Figure, captioned
 from onnx_jumprelu.tuning.result import SearchRecord, TrialPoint
 from onnx_jumprelu.tuning.run import MOST_FOR_QUICK
 from onnx_jumprelu.verdict.result import Verdict
@@ -65,22 +65,23 @@ def _notes(record: SearchRecord, verdict: Verdict, jumps: Mapping[str, Parameter
 
 
 def _figures(record: SearchRecord, sweep: Sequence[TrialPoint]) -> Iterator[Figure]:
-    used = words.count(record.n_search, "validation example")
-    clean = f"Clean accuracy: on all {words.count(record.n_search + record.n_held_out, 'validation example')}."
+    used = formatting.count(record.n_search, "validation example")
+    clean = f"Clean accuracy: on all {formatting.count(record.n_search + record.n_held_out, 'validation example')}."
     if sweep:
-        yield figure(
+        yield captioned(
             tuning_picture.single_jumps(record),
             "Line chart of clean accuracy and worst case against the jump; the numbers are in the table.",
             "Accuracy against a single jump for all sites. Worst case: quick attacks (short APGD and PGD) on at most "
             f"the first {MOST_FOR_QUICK} of the {used} that the search used. {clean}",
         )
-    yield figure(
+    choices = formatting.count(len(record.finalists), "choice")
+    finalists = formatting.count(len(record.finalists), "finalist")
+    candidates = formatting.count(len(record.trials), "candidate")
+    yield captioned(
         tuning_picture.trade_off(record),
-        f"Scatter chart of worst case against clean accuracy for {words.count(len(record.finalists), 'choice')} of "
-        "jumps; the numbers are in the table.",
-        f"The trade-off: {words.count(len(record.finalists), 'finalist')} of "
-        f"{words.count(len(record.trials), 'candidate')}. Worst case: thorough attacks (longer PGD and APGD) on the "
-        f"{used} that the search used, so the best values are optimistic. {clean} Up and to the right is better.",
+        f"Scatter chart of worst case against clean accuracy for {choices} of jumps; the numbers are in the table.",
+        f"The trade-off: {finalists} of {candidates}. Worst case: thorough attacks (longer PGD and APGD) on the {used} "
+        f"that the search used, so the best values are optimistic. {clean} Up and to the right is better.",
     )
 
 
@@ -90,7 +91,7 @@ def _finalist(record: SearchRecord, point: TrialPoint) -> tuple[str, ...]:
 
 
 def _shares(point: TrialPoint) -> tuple[str, str]:
-    return words.percent(point.clean_accuracy), words.percent(point.worst_case)
+    return formatting.percent(point.clean_accuracy), formatting.percent(point.worst_case)
 
 
 def _jumps(point: TrialPoint) -> str:

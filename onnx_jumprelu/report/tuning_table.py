@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from onnx_jumprelu.report.tables import joined, table
+from onnx_jumprelu.report.formatting import count, percent, points, with_interval
+from onnx_jumprelu.report.text_tables import joined, table
 from onnx_jumprelu.report.tuning_json import QUANTILE_LEVELS
-from onnx_jumprelu.report.words import count, percent, points, with_interval
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.preactivations import PreActivations
 from onnx_jumprelu.tuning.result import Judged, Tuning

@@ -13,7 +13,7 @@ import pytest
 
 from onnx_jumprelu import OptionError
 from onnx_jumprelu.activation.parameters import Jump
-from onnx_jumprelu.report import contents, drawing, extra, html, pictures, words
+from onnx_jumprelu.report import charts, dependencies, formatting, html, phrases, svg, verdict_rows
 from onnx_jumprelu.tuning.result import TrialPoint
 from onnx_jumprelu.verdict.result import Example, Verdict, is_image
 from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
@@ -89,25 +89,25 @@ def test_the_check_of_requests_can_fail(planted: str) -> None:
 def test_the_verdict_comes_first_and_is_right(page: tuple[Verdict, str]) -> None:
     verdict, text = page
     first = Page(text[text.index("<h1>") : text.index("</h1>") + 5]).text
-    assert first == words.TITLES[verdict.outcome]
+    assert first == phrases.TITLES[verdict.outcome]
     assert f'<div class="answer {verdict.outcome}">' in text
-    assert [title in text for title in words.TITLES.values()].count(True) == 1
+    assert [title in text for title in phrases.TITLES.values()].count(True) == 1
 
 
 def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
     verdict, text = page
     found = Page(text).text
-    for main in contents.summary(verdict):
+    for main in verdict_rows.summary(verdict):
         assert " ".join((main.what, *main.values)) in found
     for row in verdict.own_rows:
-        assert words.percent(row.robust_accuracy) in found
-        assert " ".join(words.printable(row.label).split()) in found
+        assert formatting.percent(row.robust_accuracy) in found
+        assert " ".join(formatting.printable(row.label).split()) in found
     for gate in verdict.gates:
-        assert " ".join(words.printable(f"{gate.name} {words.passed(gate)} {gate.detail}").split()) in found
+        assert " ".join(formatting.printable(f"{gate.name} {phrases.passed(gate)} {gate.detail}").split()) in found
     for flag in verdict.flags:
-        assert " ".join(words.printable(f"{flag.name} ({flag.model} model) {flag.message}").split()) in found
+        assert " ".join(formatting.printable(f"{flag.name} ({flag.model} model) {flag.message}").split()) in found
     for name, value in verdict.about.items():
-        assert " ".join(words.printable(value).split()) in found, name
+        assert " ".join(formatting.printable(value).split()) in found, name
 
 
 def test_hostile_names_are_text() -> None:
@@ -141,12 +141,12 @@ def test_headings_go_down_one_level_at_a_time(page: tuple[Verdict, str]) -> None
 
 def test_pictures_have_a_text_and_parse(page: tuple[Verdict, str]) -> None:
     _, text = page
-    for svg in re.findall("<svg.*?</svg>", text, flags=re.DOTALL):
-        root = ET.fromstring(svg)  # noqa: S314 - our own output
+    for drawing in re.findall("<svg.*?</svg>", text, flags=re.DOTALL):
+        root = ET.fromstring(drawing)  # noqa: S314 - our own output
         assert root.get("role") == "img"
         assert root.get("aria-label")
-        assert "#1b2431" not in svg  # the page's colors, which change in the dark
-        assert "var(--ink)" in svg
+        assert "#1b2431" not in drawing  # the page's colors, which change in the dark
+        assert "var(--ink)" in drawing
     for tag, attributes in Page(text).tags:
         assert tag != "img" or attributes.get("alt")
 
@@ -237,7 +237,7 @@ def palettes() -> list[dict[str, str]]:
 def test_colors_stand_out_in_light_in_the_dark_and_on_paper() -> None:
     light, dark, paper = palettes()
     assert light == paper
-    assert {name: light[name] for name in drawing.COLORS} == drawing.COLORS
+    assert {name: light[name] for name in svg.COLORS} == svg.COLORS
     assert luminance(dark["page"]) < luminance(dark["ink"])
     for palette in (light, dark):
         for name in ("ink", "muted", "bad", "good"):
@@ -246,8 +246,8 @@ def test_colors_stand_out_in_light_in_the_dark_and_on_paper() -> None:
             assert contrast(palette[name], palette["page"]) >= VISIBLE
 
 
-@pytest.mark.parametrize("package", extra.PACKAGES)
-@pytest.mark.parametrize("ask", [lambda: html.render(GAIN), lambda: pictures.curve(CURVE)], ids=["html", "picture"])
+@pytest.mark.parametrize("package", dependencies.PACKAGES)
+@pytest.mark.parametrize("ask", [lambda: html.render(GAIN), lambda: charts.curve(CURVE)], ids=["html", "picture"])
 def test_without_the_extra_it_says_what_to_install(
     package: str, ask: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from onnx_jumprelu.report import junit, words
+from onnx_jumprelu.report import formatting, junit
 from onnx_jumprelu.verdict.result import Gate
 from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE
 
@@ -95,7 +95,7 @@ def test_hostile_names_arrive_as_they_are_but_for_what_xml_cannot_hold() -> None
     text.encode()
     failure = suite_of(text).find("testcase/failure")
     assert failure is not None
-    assert failure.text == words.printable(HOSTILE)
+    assert failure.text == formatting.printable(HOSTILE)
 
 
 def test_a_parser_of_junit_reads_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnx_jumprelu.report import contents, junit, markdown, verdict_table, words
+from onnx_jumprelu.report import formatting, junit, markdown, phrases, verdict_rows, verdict_text
 from onnx_jumprelu.verdict.result import Flag, Gate, Verdict
 from tests.report import verdicts
 from tests.report.verdicts import (
@@ -25,7 +25,7 @@ from tests.report.verdicts import (
 )
 
 RENDERERS: dict[str, Callable[[Verdict], str]] = {
-    "table": verdict_table.verdict,
+    "table": verdict_text.verdict,
     "markdown": markdown.render,
     "junit": junit.render,
 }
@@ -45,26 +45,28 @@ def test_the_title_is_the_outcome_and_no_other(name: str, render: Callable[[Verd
         **dict.fromkeys(("one model", "one bare model"), "measured"),
         "loss": "loss",
     }
-    assert [title in text for title in words.TITLES.values()] == [outcome == outcomes[name] for outcome in words.TITLES]
+    assert [title in text for title in phrases.TITLES.values()] == [
+        outcome == outcomes[name] for outcome in phrases.TITLES
+    ]
 
 
 def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
     gain = GAIN.gain
     assert gain is not None
-    said = words.headline(GAIN).sentence
+    said = phrases.headline(GAIN).sentence
     assert (
         f"on 83.00% of 200 examples, and the original on 70.00%: a difference of {100 * gain.value:+.2f} points" in said
     )
     assert f"(95% interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})" in said
     assert said.endswith("The interval lies above 0.")
-    assert words.headline(NO_GAIN).sentence.endswith("The interval includes 0, so the difference may be chance.")
-    assert words.headline(LOSS).sentence.endswith(
+    assert phrases.headline(NO_GAIN).sentence.endswith("The interval includes 0, so the difference may be chance.")
+    assert phrases.headline(LOSS).sentence.endswith(
         "The interval lies below 0: the patched model is easier to attack than the original."
     )
-    assert words.headline(INCOMPLETE).sentence.endswith("so nothing can be concluded yet.")
+    assert phrases.headline(INCOMPLETE).sentence.endswith("so nothing can be concluded yet.")
 
 
-@pytest.mark.parametrize("render", [verdict_table.verdict, markdown.render])
+@pytest.mark.parametrize("render", [verdict_text.verdict, markdown.render])
 def test_smaller_budgets_count_and_are_not_listed(render: Callable[[Verdict], str]) -> None:
     text = " ".join(render(SMALLER).replace("\\", "").split())
     assert "on 82.50% of 200 examples, and the original on 69.50%" in text
@@ -75,32 +77,32 @@ def test_smaller_budgets_count_and_are_not_listed(render: Callable[[Verdict], st
 
 
 def test_the_cost() -> None:
-    assert words.cost(GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
-    assert words.cost(NO_GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%."
+    assert phrases.cost(GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
+    assert phrases.cost(NO_GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%."
 
 
 def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
     assert INCOMPLETE.gain is not None
     assert INCOMPLETE.gain.low > 0.05
-    assert verdict_table.verdict(INCOMPLETE).startswith("Undecided: ")
-    assert "INCOMPLETE: not every planned attack has run; 6 results so far; missing: square." in verdict_table.verdict(
+    assert verdict_text.verdict(INCOMPLETE).startswith("Undecided: ")
+    assert "INCOMPLETE: not every planned attack has run; 6 results so far; missing: square." in verdict_text.verdict(
         INCOMPLETE
     )
-    assert "INCOMPLETE" not in verdict_table.verdict(GAIN)
+    assert "INCOMPLETE" not in verdict_text.verdict(GAIN)
     named = replace(INCOMPLETE, missing=("square", "flags"))
-    assert "missing: square, flags" in verdict_table.verdict(named)
+    assert "missing: square, flags" in verdict_text.verdict(named)
 
 
 def test_a_few_flags_missing_from_an_unfinished_run_are_no_clean_bill() -> None:
-    assert words.flags(GAIN) == "No flag was raised."
-    assert "not all checks have run" in words.flags(INCOMPLETE)
+    assert phrases.flags(GAIN) == "No flag was raised."
+    assert "not all checks have run" in phrases.flags(INCOMPLETE)
 
 
 @pytest.mark.parametrize("name", ["gain", "no gain", "loss", "failing"])
 def test_the_numbers_are_those_of_the_verdict(name: str, render: Callable[[Verdict], str]) -> None:
     verdict, text = ALL[name], render(ALL[name])
     for model in ("original", "patched"):
-        assert words.percent(float(verdict.standing(model).mean())) in text.replace("\\", "")
+        assert formatting.percent(float(verdict.standing(model).mean())) in text.replace("\\", "")
 
 
 def lines_with(text: str, *parts: str) -> list[str]:
@@ -108,7 +110,7 @@ def lines_with(text: str, *parts: str) -> list[str]:
 
 
 def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
-    text = verdict_table.verdict(GAIN)
+    text = verdict_text.verdict(GAIN)
     assert lines_with(text, "  pgd  ", "white-box", "72.00%", "85.00%", "0.00% / 25.00%", "3.0 s")
     assert lines_with(text, "apgd-ce (smooth)", "adaptive", "70.00%", "83.00%")
     assert lines_with(text, "pgd from the original", "gray-box", "-", "86.00%", "1.5 s")
@@ -120,29 +122,29 @@ def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
 
 def test_no_row_is_lost_when_an_attack_ran_twice() -> None:
     twice = [*GAIN.rows, verdicts.row("pgd", "white-box", "patched", 11)]
-    found = contents.attacks(twice)
+    found = verdict_rows.attacks(twice)
     assert len([row for row in found if row.name == "pgd"]) == 2
     sides = [side for row in found for side in row.rows.values()]
     assert len(sides) == len(twice)
 
 
 def test_replayed_attacks_come_last() -> None:
-    kinds = [row.kind for row in contents.attacks(GAIN.rows)]
+    kinds = [row.kind for row in verdict_rows.attacks(GAIN.rows)]
     assert kinds == ["white-box", "adaptive", "black-box", "gray-box", "transfer"]
 
 
 def test_kinds_of_a_curve_stand_in_the_order_of_every_report() -> None:
     kinds = {"gray-box": 0.5, "new kind": 0.5, "adaptive": 0.5, "white-box": 0.5}
     curve = [replace(verdicts.CURVE[0], kinds={"patched": kinds})]
-    assert contents.kinds_on(curve, "patched") == ["white-box", "adaptive", "gray-box", "new kind"]
-    assert contents.kinds_on(curve, "original") == []
+    assert verdict_rows.kinds_on(curve, "patched") == ["white-box", "adaptive", "gray-box", "new kind"]
+    assert verdict_rows.kinds_on(curve, "original") == []
 
 
 def test_each_kind_of_attack_is_counted_example_by_example() -> None:
     rows = [verdicts.row("a", "white-box", "patched", 150), verdicts.row("b", "white-box", "patched", 150)]
     rows[1].success[:50] = True  # b fools those that a spares, and the other way round
     rows.append(verdicts.row("c", "adaptive", "patched", 120))
-    assert [(row.kind, *row.values) for row in contents.by_kind(replace(GAIN, rows=tuple(rows)))] == [
+    assert [(row.kind, *row.values) for row in verdict_rows.by_kind(replace(GAIN, rows=tuple(rows)))] == [
         ("white-box", "-", "50.00%"),
         ("adaptive", "-", "60.00%"),
     ]
@@ -174,19 +176,19 @@ def test_names_cannot_steer_the_terminal() -> None:
     steering = replace(
         GAIN, gates=(Gate("\x1b[2Jmin-clean", ok=False, value=None, limit=0.5, detail="\x1b]0;title\x07 0.1 short"),)
     )
-    assert "\x1b" not in verdict_table.verdict(steering)
-    assert "\x07" not in verdict_table.verdict(steering)
-    assert lines_with(verdict_table.verdict(steering), "FAILED", "min-clean", "0.1 short")
+    assert "\x1b" not in verdict_text.verdict(steering)
+    assert "\x07" not in verdict_text.verdict(steering)
+    assert lines_with(verdict_text.verdict(steering), "FAILED", "min-clean", "0.1 short")
 
 
 def test_gates_that_fail_are_named_first() -> None:
-    text = verdict_table.verdict(FAILING)
+    text = verdict_text.verdict(FAILING)
     assert "2 of 3 gates FAILED: min-gain, max-latency-ratio." in text
     assert lines_with(text, "FAILED", "min-gain", "0.0700 short")
     assert lines_with(text, "ok", "min-clean")
-    assert "FAILED" not in verdict_table.verdict(GAIN)
-    assert "1 gate, all passed." in verdict_table.verdict(GAIN)
-    assert "\x1b[31mFAILED" in verdict_table.verdict(FAILING, color=True)
+    assert "FAILED" not in verdict_text.verdict(GAIN)
+    assert "1 gate, all passed." in verdict_text.verdict(GAIN)
+    assert "\x1b[31mFAILED" in verdict_text.verdict(FAILING, color=True)
 
 
 def test_markdown_has_no_markup_but_its_own() -> None:
@@ -230,12 +232,12 @@ def test_the_reports_are_the_same_each_time(render: Callable[[Verdict], str]) ->
 
 
 def test_printable_keeps_letters_of_all_scripts() -> None:
-    assert words.printable("größe 模型 🙂\n\t") == "größe 模型 🙂\n\t"
-    assert words.printable("a\x00b\x1bc\udc80d\uffff") == "a\ufffdb\ufffdc\ufffdd\ufffd"
-    assert words.printable(HOSTILE) != HOSTILE
+    assert formatting.printable("größe 模型 🙂\n\t") == "größe 模型 🙂\n\t"
+    assert formatting.printable("a\x00b\x1bc\udc80d\uffff") == "a\ufffdb\ufffdc\ufffdd\ufffd"
+    assert formatting.printable(HOSTILE) != HOSTILE
 
 
-@pytest.mark.parametrize("told_by", [verdict_table.verdict, markdown.render])
+@pytest.mark.parametrize("told_by", [verdict_text.verdict, markdown.render])
 def test_a_curve_that_ends_early_says_so(told_by: Callable[[Verdict], str]) -> None:
     last = GAIN.curve[-1]
     ended = replace(last, worst_case={**last.worst_case, "original": 0.0})
@@ -254,7 +256,7 @@ def test_doubts_say_why_an_interval_above_0_shows_no_gain(render: Callable[[Verd
 
 def test_an_untrustworthy_original_shows_no_loss() -> None:
     flag = Flag("random-outputs", "original", "the outputs are random", undermines=True)
-    said = words.headline(replace(LOSS, flags=(flag,)))
+    said = phrases.headline(replace(LOSS, flags=(flag,)))
     assert said.title == "Undecided"
     assert said.sentence.endswith("but this does not show a loss: flag random-outputs is raised.")
 
@@ -276,6 +278,6 @@ def test_a_verdict_on_one_model_names_no_second_one(render: Callable[[Verdict], 
 
 
 def test_the_words_for_one_model() -> None:
-    assert words.headline(ONE).sentence == "no attack fools the model on 70.00% of 200 examples."
-    assert words.cost(ONE) == "Clean accuracy: 99.00%."
-    assert words.subjects(ONE) == "a.onnx"
+    assert phrases.headline(ONE).sentence == "no attack fools the model on 70.00% of 200 examples."
+    assert phrases.cost(ONE) == "Clean accuracy: 99.00%."
+    assert phrases.subjects(ONE) == "a.onnx"

@@ -9,7 +9,7 @@ import pytest
 from onnx_jumprelu import OptionError
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.names import Kind, ModelName
-from onnx_jumprelu.report.words import headline
+from onnx_jumprelu.report.phrases import headline
 from onnx_jumprelu.verdict.gates import CHECKS, Policy, read_policy
 from onnx_jumprelu.verdict.result import Flag, Row, Verdict
 

@@ -15,6 +15,7 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import is_wrong
 from onnx_jumprelu.cli import main
+from onnx_jumprelu.report import phrases
 from onnx_jumprelu.rewrite.batch import parameters_in_file
 from onnx_jumprelu.verdict import run
 from onnx_jumprelu.verdict.gates import Policy
@@ -41,7 +42,7 @@ def validate(*options: str) -> int:
 def test_verdict_first_and_everything_in_the_json(capsys: Captured) -> None:
     assert validate("--eps", "0.1", "--json", "v.json", "--per-example") == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith(("Gain shown", "No gain shown", "Loss shown"))
+    assert captured.out.startswith(tuple(phrases.TITLES.values()))
     assert "apgd-ce (relu)" in captured.out
     assert captured.err == "validating: 8 attacks on 24 examples\n"
     assert not Path("patched.partial.json").exists()
@@ -246,4 +247,4 @@ def test_one_number_for_one_eps(capsys: Captured) -> None:
     for text in (shown, Path("v.md").read_text()):
         assert "fgsm from the original" in text
         assert "pgd from the original" not in text
-    assert "What fooled a model within the curve's smaller eps counts too." in " ".join(shown.split())
+    assert "Examples that an attack fooled within a smaller eps of the curve count too." in " ".join(shown.split())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onnx_jumprelu.names import Kind, ModelName
-from onnx_jumprelu.report.words import NOTHING, finite, percent, with_interval
+from onnx_jumprelu.report.formatting import NOTHING, finite, percent, with_interval
 from onnx_jumprelu.verdict.result import REPLAYED_KINDS, CurvePoint, Row, Verdict
 
 KINDS: dict[Kind, str] = {

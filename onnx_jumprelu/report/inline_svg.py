@@ -1,4 +1,4 @@
-"""Pictures as parts of an HTML document."""
+"""SVG drawings as parts of an HTML document."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnx_jumprelu.report import drawing
+from onnx_jumprelu.report.svg import COLORS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption."""
+    """A drawing with its caption."""
 
-    svg: Markup
+    drawing: Markup
     caption: str
 
 
-def figure(svg: str, label: str, caption: str) -> Figure:
-    """A picture out of an SVG file; `label` says what it shows to those who do not see it."""
+def captioned(svg: str, label: str, caption: str) -> Figure:
+    """A drawing with a caption, from an SVG document; screen readers read `label`."""
     return Figure(_inline(svg, label), caption)
 
 
@@ -34,6 +34,6 @@ def _inline(svg: str, label: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', text)
     opening = Markup('<svg role="img" aria-label="{}" {}>').format(label, Markup(box[0] if box else ""))  # noqa: S704
     text = opening + Markup(text[text.index(">") + 1 :].replace("xlink:href", "href"))  # noqa: S704 - our own drawing
-    for name, color in drawing.COLORS.items():
+    for name, color in COLORS.items():
         text = text.replace(color, f"var(--{name})")
     return text

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from onnx_jumprelu.report import extra
+from onnx_jumprelu.report import dependencies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def figure(draw: Callable[[Axes], None]) -> Figure:
 
 @contextlib.contextmanager
 def _styled(name: str) -> Iterator[None]:
-    extra.require()
+    dependencies.require()
     import matplotlib as mpl  # noqa: PLC0415 - an extra, loaded when it is needed
 
     with mpl.rc_context(), warnings.catch_warnings():

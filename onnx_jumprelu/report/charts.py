@@ -10,8 +10,8 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.names import ModelName
-from onnx_jumprelu.report import contents, extra, words
-from onnx_jumprelu.report.drawing import COLORS, FONT_SIZE, shares_on, svg
+from onnx_jumprelu.report import dependencies, formatting, verdict_rows
+from onnx_jumprelu.report.svg import COLORS, FONT_SIZE, shares_on, svg
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
 
@@ -46,14 +46,16 @@ def accuracies(verdict: Verdict) -> str:
 
 
 def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName, label: str | None) -> None:
-    value = share.value if isinstance(share, Share) else words.finite(share)
+    value = share.value if isinstance(share, Share) else formatting.finite(share)
     axes.bar(place, value or 0.0, 0.34, color=COLORS[MODEL_COLORS[model]], label=label)
     top = value or 0.0
     if isinstance(share, Share):
         around = [[share.value - share.low], [share.high - share.value]]
         axes.errorbar(place, share.value, yerr=np.abs(around), color=COLORS["ink"], capsize=2.5, linewidth=1)
         top = share.high
-    text = words.NOTHING if value is None else "100%" if value == 1 else f"{value:.1%}"  # two of "100.0%" would touch
+    text = (
+        formatting.NOTHING if value is None else "100%" if value == 1 else f"{value:.1%}"
+    )  # two of "100.0%" would touch
     axes.annotate(text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=FONT_SIZE - 1)
 
 
@@ -78,7 +80,7 @@ def kinds(points: Sequence[CurvePoint], model: ModelName = "patched") -> str:
     """Robust accuracy of one model under each kind of attack, against eps."""
 
     def draw(axes: Axes) -> None:
-        for place, name in enumerate(contents.kinds_on(points, model)):
+        for place, name in enumerate(verdict_rows.kinds_on(points, model)):
             known = [point for point in points if name in point.kinds.get(model, {})]
             x, y = [point.eps for point in known], [point.kinds[model][name] for point in known]
             color = COLORS[KIND_COLORS[place % len(KIND_COLORS)]]
@@ -98,7 +100,7 @@ def image(x: Floats, bounds: tuple[float, float]) -> bytes:
     Raises:
         OptionError: the extra `report` is not installed.
     """
-    extra.require()
+    dependencies.require()
     from matplotlib.image import imsave  # noqa: PLC0415 - an extra, loaded when it is needed
 
     low, high = bounds

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
-from onnx_jumprelu.report.words import count, printable
+from onnx_jumprelu.report.formatting import count, printable
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.rewrite.site import ActivationSite

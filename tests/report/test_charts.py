@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from onnx_jumprelu.report import drawing, pictures, tuning_picture
+from onnx_jumprelu.report import charts, svg, tuning_picture
 from onnx_jumprelu.tuning.result import TrialPoint
 from tests.models import single
 from tests.report.tunings import RECORD, by_site, tuning
@@ -24,12 +24,12 @@ HOSTILE_POINTS = tuple(
 )
 HOSTILE_RECORD = replace(RECORD, trials=HOSTILE_POINTS, finalists=HOSTILE_POINTS)
 DRAWINGS: dict[str, Callable[[], str]] = {
-    "accuracies": lambda: pictures.accuracies(GAIN),
-    "accuracies without an attack": lambda: pictures.accuracies(BARE),
-    "accuracies, hostile": lambda: pictures.accuracies(HOSTILE_VERDICT),
-    "curve": lambda: pictures.curve(CURVE),
-    "curve of one point": lambda: pictures.curve(CURVE[:1]),
-    "kinds": lambda: pictures.kinds(CURVE),
+    "accuracies": lambda: charts.accuracies(GAIN),
+    "accuracies without an attack": lambda: charts.accuracies(BARE),
+    "accuracies, hostile": lambda: charts.accuracies(HOSTILE_VERDICT),
+    "curve": lambda: charts.curve(CURVE),
+    "curve of one point": lambda: charts.curve(CURVE[:1]),
+    "kinds": lambda: charts.kinds(CURVE),
     "trade-off": lambda: tuning_picture.trade_off(RECORD),
     "trade-off, hostile": lambda: tuning_picture.trade_off(HOSTILE_RECORD),
     "single jumps": lambda: tuning_picture.single_jumps(RECORD),
@@ -51,9 +51,9 @@ def test_it_is_xml_and_the_same_each_time(name: str) -> None:
 
 
 def test_the_style_of_the_reader_changes_nothing_and_is_left_alone() -> None:
-    plain = pictures.curve(CURVE)
+    plain = charts.curve(CURVE)
     with matplotlib.rc_context({"axes.linewidth": 9, "font.size": 30}):
-        assert pictures.curve(CURVE) == plain
+        assert charts.curve(CURVE) == plain
         assert matplotlib.rcParams["axes.linewidth"] == 9
 
 
@@ -74,15 +74,15 @@ def test_no_id_stands_twice_and_none_is_unused(name: str) -> None:
 
 def test_every_color_is_one_that_a_page_can_replace() -> None:
     for draw in DRAWINGS.values():
-        assert set(re.findall("#[0-9a-f]{6}", draw())) <= set(drawing.COLORS.values())
+        assert set(re.findall("#[0-9a-f]{6}", draw())) <= set(svg.COLORS.values())
 
 
 def test_the_bars_are_labelled_with_the_numbers_of_the_verdict() -> None:
-    found = texts(pictures.accuracies(GAIN))
+    found = texts(charts.accuracies(GAIN))
     assert {"99.0%", "98.0%", "72.0%", "85.0%", "70.0%", "83.0%", "original", "patched"} <= set(found)
-    assert "-" in texts(pictures.accuracies(BARE))  # no naive claim
+    assert "-" in texts(charts.accuracies(BARE))  # no naive claim
     everything = replace(GAIN, correct={"original": first(N), "patched": first(N - 1)})
-    assert {"100%", "99.5%"} <= set(texts(pictures.accuracies(everything)))
+    assert {"100%", "99.5%"} <= set(texts(charts.accuracies(everything)))
 
 
 def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_the_bars_are_as_high_as_the_numbers(monkeypatch: pytest.MonkeyPatch) ->
         return bar(axes, x, height, *args, **settings)
 
     monkeypatch.setattr(matplotlib.axes.Axes, "bar", watched)
-    pictures.accuracies(GAIN)
+    charts.accuracies(GAIN)
     assert heights == pytest.approx([0.99, 0.72, 0.70, 0.98, 0.85, 0.83])
 
 
@@ -170,24 +170,24 @@ def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 def test_an_image_has_the_gray_levels_of_the_input(channels: int) -> None:
     shown = example(channels)
     expected = np.broadcast_to(shown.clean, (3, 8, 8)).transpose(1, 2, 0)
-    assert np.abs(pixels(pictures.image(shown.clean, (0.0, 1.0))) - expected).max() < 1 / 255
-    assert np.abs(pixels(pictures.image(2 * shown.clean - 1, (-1.0, 1.0))) - expected).max() < 1 / 255
+    assert np.abs(pixels(charts.image(shown.clean, (0.0, 1.0))) - expected).max() < 1 / 255
+    assert np.abs(pixels(charts.image(2 * shown.clean - 1, (-1.0, 1.0))) - expected).max() < 1 / 255
 
 
 def test_colors_are_not_swapped() -> None:
     x = np.zeros((3, 2, 2), np.float32)
     x[0] = 1.0
-    assert pixels(pictures.image(x, (0.0, 1.0)))[0, 0].tolist() == [1.0, 0.0, 0.0]
+    assert pixels(charts.image(x, (0.0, 1.0)))[0, 0].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_a_perturbation_is_gray_where_nothing_changed_and_stretched_elsewhere() -> None:
     shown = example()
-    found = pixels(pictures.perturbation(shown.clean, shown.perturbed))
+    found = pixels(charts.perturbation(shown.clean, shown.perturbed))
     assert found[0, 0, 0] == 1.0
     assert np.abs(found.reshape(-1, 3)[1:] - 0.5).max() < 0.01
-    assert np.abs(pixels(pictures.perturbation(shown.clean, shown.clean)) - 0.5).max() < 0.01
+    assert np.abs(pixels(charts.perturbation(shown.clean, shown.clean)) - 0.5).max() < 0.01
 
 
 def test_what_is_no_number_is_drawn_as_black_within_the_rest() -> None:
     x = np.array([[[np.nan, 1.0], [2.0, -1.0]]], np.float32)
-    assert pixels(pictures.image(x, (0.0, 1.0)))[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert pixels(charts.image(x, (0.0, 1.0)))[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]
