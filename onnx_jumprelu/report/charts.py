@@ -11,12 +11,13 @@ import numpy as np
 from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report import dependencies, formatting, verdict_rows
-from onnx_jumprelu.report.svg import COLORS, FONT_SIZE, shares_on, svg
+from onnx_jumprelu.report.svg import COLORS, FONT_SIZE, figure, shares_on, svg
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS: dict[ModelName, str] = {"original": "o", "patched": "s", "model": "s"}
 DASHES: dict[ModelName, str] = {"original": "--", "patched": "-", "model": "-"}
@@ -28,21 +29,26 @@ NO_METADATA: Any = {"Software": None}  # no version: the same bytes each time
 
 
 def accuracies(verdict: Verdict) -> str:
-    """Clean accuracy, robust accuracy under PGD alone, and the worst case of each model, with their intervals."""
+    """SVG of clean accuracy, robust accuracy under PGD alone, and the worst case of each model, with intervals."""
+    return svg("accuracies", lambda axes: _draw_accuracies(axes, verdict))
 
-    def draw(axes: Axes) -> None:
-        groups, models = ["clean", "PGD alone", "worst case"], verdict.models
-        for offset, model in zip((0.0,) if len(models) == 1 else (-0.19, 0.19), models, strict=True):
-            shares = (verdict.clean_accuracy(model), verdict.naive(model), verdict.worst_case(model))
-            for place, share in enumerate(shares):
-                _bar(axes, place + offset, share, model, label=model if place == 0 else None)
-        axes.set_xticks(range(len(groups)), groups)
-        axes.tick_params(axis="x", length=0)
-        axes.set_ylim(0, 1.12)
-        shares_on(axes.yaxis)
-        axes.grid(visible=False, axis="x")
 
-    return svg("accuracies", draw)
+def accuracies_figure(verdict: Verdict) -> Figure:
+    """The same as a matplotlib figure. Raises OptionError without the extra `report`."""
+    return figure(lambda axes: _draw_accuracies(axes, verdict))
+
+
+def _draw_accuracies(axes: Axes, verdict: Verdict) -> None:
+    groups, models = ["clean", "PGD alone", "worst case"], verdict.models
+    for offset, model in zip((0.0,) if len(models) == 1 else (-0.19, 0.19), models, strict=True):
+        shares = (verdict.clean_accuracy(model), verdict.naive(model), verdict.worst_case(model))
+        for place, share in enumerate(shares):
+            _bar(axes, place + offset, share, model, label=model if place == 0 else None)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, 1.12)
+    shares_on(axes.yaxis)
+    axes.grid(visible=False, axis="x")
 
 
 def _bar(axes: Axes, place: float, share: Share | float | None, model: ModelName, label: str | None) -> None:

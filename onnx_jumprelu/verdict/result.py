@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -283,20 +282,20 @@ class Verdict:
 
     def to_dict(self, *, per_example: bool = False) -> dict[str, Any]:
         """JSON content, schema `onnx-jumprelu/verdict/1`; `per_example` adds the outcome of each example."""
-        content: dict[str, Any] = rendered("VERDICT_REPORTS", "json", self, per_example=per_example)
+        content: dict[str, Any] = rendered("REPORTS", "json", self, per_example=per_example)
         return content
 
     def to_text(self, *, color: bool = False) -> str:
         """The tables that `validate` prints."""
-        return str(rendered("VERDICT_REPORTS", "text", self, color=color))
+        return str(rendered("REPORTS", "text", self, color=color))
 
     def to_markdown(self) -> str:
         """A summary for a pull request."""
-        return str(rendered("VERDICT_REPORTS", "markdown", self))
+        return str(rendered("REPORTS", "markdown", self))
 
     def to_junit(self) -> str:
         """The gates as JUnit XML, for CI systems."""
-        return str(rendered("VERDICT_REPORTS", "junit", self))
+        return str(rendered("REPORTS", "junit", self))
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The whole report as one HTML document; with a path it is also written to that file.
@@ -305,13 +304,21 @@ class Verdict:
             OptionError: the extra `report` is not installed.
             ModelFileError: the file cannot be written, or an existing file there is not HTML.
         """
-        document = str(rendered("VERDICT_REPORTS", "html", self, examples=self.examples))
+        document = str(rendered("REPORTS", "html", self, examples=self.examples))
         if path is not None:
             write_text(path, document, "HTML")
         return document
 
+    def plot(self) -> Any:  # noqa: ANN401 - matplotlib's Figure, an optional import
+        """Clean accuracy and worst case of each model as a matplotlib figure.
+
+        Raises:
+            OptionError: the extra `report` is not installed.
+        """
+        return rendered("REPORTS", "figure", self)
+
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_text())}</pre>"
+        return str(rendered("REPORTS", "notebook", self))
 
     def rows_as_dicts(self) -> list[dict[str, object]]:
         """The rows as dictionaries of plain values, from which `pandas.DataFrame` makes a table."""

@@ -152,7 +152,7 @@ def test_a_verdict_renders_itself(verdict: oj.Verdict, tmp_path: Path) -> None:
     assert "per_example" not in verdict.to_dict()
     assert "per_example" in verdict.to_dict(per_example=True)
     assert "apgd-ce (relu)" in verdict.to_text()
-    assert "apgd-ce (relu)" in verdict._repr_html_()
+    assert "<td>worst case over all attacks</td>" in verdict._repr_html_()
     assert verdict.to_markdown().startswith("#")
     assert verdict.to_junit().startswith("<?xml")
     pytest.importorskip("jinja2")
@@ -160,3 +160,4 @@ def test_a_verdict_renders_itself(verdict: oj.Verdict, tmp_path: Path) -> None:
     document = verdict.to_html(tmp_path / "verdict.html")
     assert (tmp_path / "verdict.html").read_text(encoding="utf-8") == document
     assert document.lower().startswith("<!doctype html>")
+    assert len(verdict.plot().axes) == 1

@@ -1,13 +1,26 @@
-"""A tuning as HTML for notebooks: two small tables. It needs no extra."""
+"""Results as HTML for notebooks: a headline and small tables. No extra is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
 
-from onnx_jumprelu.report import tuning_table
+from onnx_jumprelu.report import phrases, tuning_table, verdict_rows
 from onnx_jumprelu.report.formatting import printable
 from onnx_jumprelu.tuning.result import Tuning
+from onnx_jumprelu.verdict.result import Verdict
+
+
+def verdict_notebook(verdict: Verdict) -> str:
+    """The outcome, the models, the threat, and the main numbers of each model."""
+    head = phrases.headline(verdict)
+    lines = [phrases.subjects(verdict), phrases.setting(verdict), head.sentence, *phrases.notes(verdict)]
+    rows = [(row.what, *row.values) for row in verdict_rows.summary(verdict)]
+    return (
+        f"<p><strong>{_text(head.title)}</strong><br>{'<br>'.join(_text(line) for line in lines if line)}</p>"
+        f"{_table(('', *verdict_rows.columns(verdict)), rows)}"
+        f"<p>{_text(phrases.flags(verdict))} {_text(phrases.gates(verdict))}</p>"
+    )
 
 
 def tuning_notebook(tuning: Tuning) -> str:
