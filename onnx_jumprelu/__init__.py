@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.attacks.base import AttackResult
     from onnx_jumprelu.classifier.classifier import OnnxClassifier
     from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.plausibility import Concern, concerns_about
     from onnx_jumprelu.data.reading import Data, load_data
     from onnx_jumprelu.errors import (
         DataError,
@@ -67,6 +68,7 @@ _HOMES = {
         "VerificationError",
     ),
     "classifier.target": ("Target",),
+    "data.plausibility": ("Concern", "concerns_about"),
     "data.reading": ("Data", "load_data"),
     "tuning.result": ("Tuning",),
     "tuning.run": ("tune",),
@@ -94,6 +96,7 @@ __all__ = [
     "AttackResult",
     "AttackRun",
     "Check",
+    "Concern",
     "Data",
     "DataError",
     "Example",
@@ -128,6 +131,7 @@ __all__ = [
     "attack",
     "attacks",
     "build_gradient_model",
+    "concerns_about",
     "evaluate",
     "find_activations",
     "json_schema",

@@ -101,7 +101,7 @@ def run(
     """Attack a classifier and count what it still gets right."""
     from onnx_jumprelu.attacks import attack_named, settings_of
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.data.plausibility import doubts_about
+    from onnx_jumprelu.data.plausibility import concerns_about
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.paper.protocol import attack_as_authors, paper_attack_named
     from onnx_jumprelu.report import as_json, text_tables
@@ -123,7 +123,7 @@ def run(
     check_no_tensor(output, model)
     result.check([model, data], examples)
     attacked, labelled = target.target(model, surrogate), load_data(data)
-    warn(doubts_about(attacked, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
+    warn(concerns_about(attacked, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     with progress("attacking", 1, "attack", quiet=result.quiet) as shown:
         done = run_attack(
             attacked,

@@ -14,7 +14,7 @@ import typer
 from onnx_jumprelu.cli.options import OUTPUT, OptionGroup
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.data.plausibility import Doubt
+    from onnx_jumprelu.data.plausibility import Concern
     from onnx_jumprelu.files.atomic import TextKind
 
 STDOUT = "-"
@@ -117,7 +117,7 @@ def in_color() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def warn(doubts: Iterable[Doubt]) -> None:
+def warn(concerns: Iterable[Concern]) -> None:
     """What is implausible, one line each on stderr; `--quiet` does not silence it."""
-    for doubt in doubts:
-        typer.echo(f"onnx-jumprelu: warning: {doubt.message}", err=True)
+    for concern in concerns:
+        typer.echo(f"onnx-jumprelu: warning: {concern.message}", err=True)

@@ -114,7 +114,7 @@ def run(
 ) -> None:
     """Pick the jump of each site on validation data and write a recipe for `patch --recipe`."""
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.data.plausibility import doubts_about
+    from onnx_jumprelu.data.plausibility import concerns_about
     from onnx_jumprelu.data.splits import load_validation
     from onnx_jumprelu.report import dependencies
     from onnx_jumprelu.tuning.run import TuneSettings, tune
@@ -138,7 +138,7 @@ def run(
     if picture is not None:
         dependencies.require()
     tuned, validation = target.target(model), load_validation(data)
-    warn(doubts_about(tuned, validation, eps=eps, norm=norm or "Linf", n_examples=n_examples))
+    warn(concerns_about(tuned, validation, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     start = f"at most {n_steps} steps"
     with progress("tuning", n_steps, "step", quiet=result.quiet, long=True, start=start) as shown:
         found = tune(tuned, validation.first(n_examples), on_done=shown.step, **given)

@@ -210,7 +210,7 @@ def run(
 ) -> None:
     """Attack a model in every way and say how robust it is, or whether a patch made it more robust."""
     from onnx_jumprelu.cli.progress import progress
-    from onnx_jumprelu.data.plausibility import doubts_about
+    from onnx_jumprelu.data.plausibility import concerns_about
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.tuning.record_file import read_search_record
     from onnx_jumprelu.verdict.checkpoint import Checkpoint
@@ -231,7 +231,7 @@ def run(
     report.check(result, [model, patched, data, gate.policy], kept)
     tried = None if report.tuning is None else read_search_record(report.tuning, model)
     before, labelled = target.target(model), load_data(data)
-    warn(doubts_about(before, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
+    warn(concerns_about(before, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     used = labelled.first(n_examples)
     if attacks == PAPER:
         _as_in_the_paper(before, used, seed, result)

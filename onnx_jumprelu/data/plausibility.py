@@ -16,8 +16,8 @@ import numpy as np
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.normalization import mean_and_std
-from onnx_jumprelu.classifier.target import Target
-from onnx_jumprelu.data.reading import Data
+from onnx_jumprelu.classifier.target import ModelLike, Target, target_of
+from onnx_jumprelu.data.reading import Data, DataLike, data_of
 from onnx_jumprelu.errors import DataError, RunError
 from onnx_jumprelu.names import NormName
 from onnx_jumprelu.statistics import paired_difference, share
@@ -34,7 +34,7 @@ PER_CLASS = 5  # examples of each label from which on a permutation can be recog
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Concern:
     """Something that is probably not as intended.
 
     Attributes:
@@ -54,45 +54,45 @@ class _Correction:
     x: Floats
 
 
-def doubts_about(
-    target: Target,
-    data: Data,
+def concerns_about(
+    model: ModelLike,
+    data: DataLike,
     *,
     eps: float | None = None,
     norm: NormName = "Linf",
     n_examples: int | None = None,
     classifier: OnnxClassifier | None = None,
-) -> tuple[Doubt, ...]:
+) -> tuple[Concern, ...]:
     """What is implausible about a model, its data and the threat.
 
     What cannot be measured at all is left to the work itself, which raises an error, unless it is clear what to do.
 
     Args:
-        target: The model, with its normalization and bounds.
-        data: The data, with labels.
+        model: A model, or its file; a `Target` with its normalization and bounds.
+        data: `Data`, arrays `(x, labels)`, or an `.npz` file with `x` and `y`.
         eps: Largest perturbation, in the units of the data; None where there is none.
         norm: Norm of the perturbation.
         n_examples: How many examples are to be used; None for all.
-        classifier: The target's classifier, if it has been opened already.
+        classifier: The model's classifier, if it has been opened already.
 
     Raises:
         DataError: the data do not fit the model, but would if they were transposed or their labels counted from 0.
         GradientError, ModelFileError, OptionError, RunError: the model cannot be opened.
     """
-    return tuple(_doubts(target, data, eps, norm, n_examples, classifier))
+    return tuple(_concerns(target_of(model), data_of(data), eps, norm, n_examples, classifier))
 
 
-def _doubts(
+def _concerns(
     target: Target,
     data: Data,
     eps: float | None,
     norm: NormName,
     n_examples: int | None,
     classifier: OnnxClassifier | None,
-) -> Iterator[Doubt]:
+) -> Iterator[Concern]:
     if n_examples is not None and n_examples > len(data.x):
         message = f"{data.name}: has {len(data.x)} examples, fewer than the {n_examples} asked for; all are used"
-        yield Doubt("n-examples", message)
+        yield Concern("n-examples", message)
     used = data.first(n_examples)
     yield from _of_eps(eps, norm, target.bounds, used.x)
     yield from _of_bounds(target.bounds, used)
@@ -100,27 +100,27 @@ def _doubts(
         yield from _of_accuracy(target, used, classifier or target.classifier())
 
 
-def _of_eps(eps: float | None, norm: NormName, bounds: tuple[float, float], x: Floats) -> Iterator[Doubt]:
+def _of_eps(eps: float | None, norm: NormName, bounds: tuple[float, float], x: Floats) -> Iterator[Concern]:
     low, high = bounds
     size = high - low if norm == "Linf" else (high - low) * math.sqrt(math.prod(x.shape[1:]))
     if eps is None or not eps >= size / 2:
         return
     meant = f"; did you mean {eps:g}/{PIXELS}?" if high <= 1 <= eps <= PIXELS else ""
     range_ = f"the data's range ({low:g} to {high:g})" if norm == "Linf" else f"the data's diameter ({size:.3g})"
-    yield Doubt("eps", f"eps {eps:g} is at least half of {range_}: such a change can make any image grey{meant}")
+    yield Concern("eps", f"eps {eps:g} is at least half of {range_}: such a change can make any image grey{meant}")
 
 
-def _of_bounds(bounds: tuple[float, float], data: Data) -> Iterator[Doubt]:
+def _of_bounds(bounds: tuple[float, float], data: Data) -> Iterator[Concern]:
     seen_low, seen_high = float(data.x.min()), float(data.x.max())
     if not data.scaled and 0 < seen_high - seen_low < NARROW * (bounds[1] - bounds[0]):
-        yield Doubt(
+        yield Concern(
             "bounds",
             f"{data.name}: the data lie between {seen_low:.3g} and {seen_high:.3g}, a small part of the bounds "
             f"{bounds[0]:g} to {bounds[1]:g}; give --bounds and --eps in the units of the data",
         )
 
 
-def _of_accuracy(target: Target, data: Data, classifier: OnnxClassifier) -> Iterator[Doubt]:
+def _of_accuracy(target: Target, data: Data, classifier: OnnxClassifier) -> Iterator[Concern]:
     """Clean accuracy that is low, and the correction that raises it."""
     _check_fit(data, classifier)
     x, labels = data.x[:N_EXAMPLES], data.required_labels()[:N_EXAMPLES]
@@ -135,9 +135,9 @@ def _of_accuracy(target: Target, data: Data, classifier: OnnxClassifier) -> Iter
     advice = _advice(target, x, labels, predicted, classifier)
     chance = 1 / classifier.n_classes
     if advice is not None:
-        yield Doubt("accuracy", f"{seen}; {advice}")
+        yield Concern("accuracy", f"{seen}; {advice}")
     elif found.low <= chance and found.value <= chance + NEAR_CHANCE:
-        yield Doubt(
+        yield Concern(
             "accuracy",
             f"{seen}, about as many as by chance; is the data's scale, layout, mean or std wrong, or are the labels in "
             "another order?",

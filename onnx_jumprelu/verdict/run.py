@@ -13,7 +13,7 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks.base import AttackResult, is_wrong
-from onnx_jumprelu.data.plausibility import Doubt, doubts_about
+from onnx_jumprelu.data.plausibility import Concern, concerns_about
 from onnx_jumprelu.data.reading import check_scale
 from onnx_jumprelu.errors import DataError, OptionError, naming
 from onnx_jumprelu.names import ModelName, NormName
@@ -97,7 +97,7 @@ class _Run:
         if len({classifier.n_classes for classifier in self._classifiers.values()}) > 1:
             original, patched = (target.name for target in experiment.targets.values())
             raise DataError(f"{patched}: has another number of classes than {original}")
-        self._doubts = [doubt.message for doubt in self._implausible()]
+        self._concerns = [concern.message for concern in self._implausible()]
         self._about = about(experiment, self._classifiers)
         checkpoint.open(self._about)
         self._rows: list[Row] = []
@@ -256,9 +256,9 @@ class _Run:
     def _choose_examples(self) -> None:
         self._examples = examples(self._experiment, self._classifiers)
 
-    def _implausible(self) -> tuple[Doubt, ...]:
+    def _implausible(self) -> tuple[Concern, ...]:
         experiment, first = self._experiment, self._models[0]
-        return doubts_about(
+        return concerns_about(
             experiment.targets[first],
             experiment.data,
             eps=experiment.eps,
@@ -268,7 +268,7 @@ class _Run:
 
     def _notes(self) -> Iterator[str]:
         """What the user may not have meant."""
-        yield from self._doubts
+        yield from self._concerns
         if len(self._models) == 1:
             return
         original, patched = (self._about[f"{model} SHA-256"] for model in self._models)

@@ -18,6 +18,8 @@ from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName
+from onnx_jumprelu.report import tables
+from onnx_jumprelu.verification.verify import verify
 from onnx_jumprelu.version import __version__
 from tests.models import NESTED, RELU, parse, single, with_external_weights
 
@@ -191,6 +193,20 @@ class TestRevert:
             "schema": "onnx-jumprelu/revert/1", "version": __version__,
             "input": "relu.jumprelu.onnx", "output": "relu.reverted.onnx", "identical": True,
         }  # fmt: skip
+
+
+class TestColor:
+    def test_only_on_a_terminal(self, folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+        del folder
+        main(["patch", "relu.onnx", "--jump", "0.5", "-q"])
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+        assert main(["verify", "relu.onnx", "relu.jumprelu.onnx"]) == 0
+        assert "\x1b" not in capsys.readouterr().out
+        for patched, mark in (("relu.jumprelu.onnx", "\x1b[32mok"), ("relu.onnx", "\x1b[31mFAILED")):
+            report = verify("relu.onnx", patched)
+            assert mark in tables.verification(report, color=True)
+            assert "\x1b" not in tables.verification(report, color=False)
 
 
 class TestVerify:

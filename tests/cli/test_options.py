@@ -258,7 +258,7 @@ class TestStdout:
 
 
 @pytest.mark.usefixtures("folder")
-class TestDoubts:
+class TestConcerns:
     """Said on stderr before the work, whatever `--quiet` and `--json` say."""
 
     @pytest.mark.parametrize("arguments", [[*ATTACK, "--eps", "0.05"], VALIDATE, TUNE])
@@ -286,3 +286,57 @@ def test_an_output_that_is_not_a_model_is_kept(capsys: Captured) -> None:
         assert notes.read_text() == "precious"
     assert main(["patch", "model.onnx", "--jump", "0.1", "-o", "notes.txt", "--force", "-q"]) == 0
     assert onnx.load(notes).graph.node
+
+
+@pytest.mark.usefixtures("folder")
+class TestOneModel:
+    """`validate MODEL` measures a model without a patched one."""
+
+    ONE = ("validate", "model.onnx", "--data", "data.npz", "--attacks", "fgsm,square", "--eps", "1/20")
+
+    def test_measured(self, capsys: Captured) -> None:
+        options = [
+            "--json",
+            "v.json",
+            "--markdown",
+            "v.md",
+            "--junit",
+            "v.xml",
+            "--min-robust",
+            "0",
+            "--min-clean",
+            "1",
+        ]
+        assert main([*self.ONE, *options]) == 0
+        captured = capsys.readouterr()
+        assert captured.err == "validating: 2 attacks on 40 examples\n"
+        assert captured.out.startswith("Measured")
+        content = json.loads(Path("v.json").read_text())
+        assert content["verdict"] == "measured"
+        assert content["models"] == {"model": "model.onnx"}
+        assert [gate["ok"] for gate in content["gates"]] == [True, True]
+        assert "original" not in Path("v.md").read_text()
+        assert not Path("model.partial.json").exists()
+
+    def test_a_gate_that_fails(self, capsys: Captured) -> None:
+        assert main([*self.ONE, "--min-robust", "1"]) == 1
+        assert re.search(r"^measured; gates failed: min-robust: ", capsys.readouterr().err, re.MULTILINE)
+
+    def test_a_gate_on_a_pair_is_refused(self, capsys: Captured) -> None:
+        assert main([*self.ONE, "--min-gain", "0"]) == 2
+        assert "min_gain compares two models, and only one was given" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("models", "note"),
+        [
+            (("model.onnx", "model.onnx"), "Both models are the same file"),
+            (("patched.onnx", "model.onnx"), "Were they swapped?"),
+        ],
+    )
+    def test_the_same_model_twice_and_swapped_ones_are_noticed(
+        self, models: tuple[str, str], note: str, capsys: Captured
+    ) -> None:
+        command = ["validate", *models, "--data", "data.npz", "--attacks", "fgsm", "--eps", "0.05"]
+        assert main([*command, "--json", "v.json"]) == 0
+        assert note in " ".join(capsys.readouterr().out.split())
+        assert any(note in each for each in json.loads(Path("v.json").read_text())["notes"])

@@ -1,4 +1,4 @@
-"""Doubts about data and settings: each is raised where it should be, says what to do, and is silent otherwise."""
+"""Concerns about data and settings: each is raised where it should be, says what to do, and is silent otherwise."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from onnx import ModelProto, helper, numpy_helper
 import onnx_jumprelu as oj
 from onnx_jumprelu import Data, DataError, Target, load_data
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.data.plausibility import Doubt, doubts_about
+from onnx_jumprelu.data.plausibility import Concern, concerns_about
 from tests.models import parse
 
 EPS = 0.1
@@ -43,25 +43,25 @@ def changed(data: Data, x: Array | None = None, labels: Array | None = None) -> 
     return Data(data.x if x is None else x, data.labels if labels is None else labels, data.path)
 
 
-def only(found: tuple[Doubt, ...], name: str) -> str:
-    """The message of the one doubt."""
-    assert [doubt.name for doubt in found] == [name], found
+def only(found: tuple[Concern, ...], name: str) -> str:
+    """The message of the one concern."""
+    assert [concern.name for concern in found] == [name], found
     assert "\n" not in found[0].message
     return found[0].message
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "digits_cnn_adv", "digits_relu6"])
-def test_right_inputs_raise_no_doubt(samples: Path, name: str, digits: Data) -> None:
+def test_right_inputs_raise_no_concern(samples: Path, name: str, digits: Data) -> None:
     target = Target(samples / f"{name}.onnx")
     for eps, norm in ((EPS, "Linf"), (0.3, "Linf"), (1.5, "L2"), (None, "Linf")):
-        assert doubts_about(target, digits, eps=eps, norm=norm, n_examples=200) == ()  # type: ignore[arg-type]
+        assert concerns_about(target, digits, eps=eps, norm=norm, n_examples=200) == ()  # type: ignore[arg-type]
 
 
-def test_right_inputs_in_other_units_raise_no_doubt(model: ModelProto, digits: Data) -> None:
+def test_right_inputs_in_other_units_raise_no_concern(model: ModelProto, digits: Data) -> None:
     pixels = changed(digits, digits.x * 255)
-    assert doubts_about(Target(taking(model, 1 / 255), bounds=(0, 255)), pixels, eps=8) == ()
-    assert doubts_about(Target(taking(model, 1 / 255), mean=[0], std=[1 / 255]), digits, eps=8 / 255) == ()
-    assert doubts_about(Target(model, bounds=(0, 255), std=[255]), pixels, eps=8) == ()
+    assert concerns_about(Target(taking(model, 1 / 255), bounds=(0, 255)), pixels, eps=8) == ()
+    assert concerns_about(Target(taking(model, 1 / 255), mean=[0], std=[1 / 255]), digits, eps=8 / 255) == ()
+    assert concerns_about(Target(model, bounds=(0, 255), std=[255]), pixels, eps=8) == ()
 
 
 class TestSettings:
@@ -77,20 +77,20 @@ class TestSettings:
     def test_a_large_eps(
         self, model: ModelProto, digits: Data, eps: float, norm: str, bounds: tuple[float, float], words: str
     ) -> None:
-        assert words in only(doubts_about(Target(model, bounds=bounds), digits, eps=eps, norm=norm), "eps")  # type: ignore[arg-type]
+        assert words in only(concerns_about(Target(model, bounds=bounds), digits, eps=eps, norm=norm), "eps")  # type: ignore[arg-type]
 
     def test_an_eps_that_is_a_pixel_value_in_pixels(self, model: ModelProto, digits: Data) -> None:
         pixels = changed(digits, digits.x * 255)
-        message = only(doubts_about(Target(model, bounds=(0, 255), std=[255]), pixels, eps=128), "eps")
+        message = only(concerns_about(Target(model, bounds=(0, 255), std=[255]), pixels, eps=128), "eps")
         assert "did you mean" not in message
 
     def test_more_examples_than_there_are(self, model: ModelProto, digits: Data) -> None:
-        message = only(doubts_about(Target(model), digits, n_examples=500), "n-examples")
+        message = only(concerns_about(Target(model), digits, n_examples=500), "n-examples")
         assert message.endswith("digits.npz: has 200 examples, fewer than the 500 asked for; all are used")
 
     def test_bounds_of_other_units(self, model: ModelProto, digits: Data) -> None:
         small = changed(digits, digits.x.copy())  # floats, not uint8: nothing shows that they were scaled
-        message = only(doubts_about(Target(model, bounds=(0, 255)), small, eps=1), "bounds")
+        message = only(concerns_about(Target(model, bounds=(0, 255)), small, eps=1), "bounds")
         assert "the data lie between 0 and 1, a small part of the bounds 0 to 255" in message
 
 
@@ -98,7 +98,7 @@ class TestAccuracy:
     """Each wrong scale, layout or order of labels, on a classifier that is right on all of these images."""
 
     def advice(self, target: Target, data: Data) -> str:
-        message = only(doubts_about(target, data), "accuracy")
+        message = only(concerns_about(target, data), "accuracy")
         assert "the model gets " in message
         return message
 
@@ -165,15 +165,15 @@ class TestAccuracy:
         message = self.advice(Target(model), changed(digits, labels=labels))
         assert message.endswith("is the data's scale, layout, mean or std wrong, or are the labels in another order?")
 
-    def test_a_weak_model_is_not_doubted(self, model: ModelProto, digits: Data) -> None:
+    def test_a_weak_model_is_not_questioned(self, model: ModelProto, digits: Data) -> None:
         """Half of the labels are wrong: no correction explains that, and chance is far below."""
         labels = digits.required_labels().copy()
         labels[::2] = np.random.default_rng(0).integers(0, 10, len(labels[::2]))
-        assert doubts_about(Target(model), changed(digits, labels=labels)) == ()
+        assert concerns_about(Target(model), changed(digits, labels=labels)) == ()
 
     def test_a_few_examples_say_nothing(self, model: ModelProto, digits: Data) -> None:
         data = changed(digits, labels=(digits.required_labels() + 1) % 10)
-        assert doubts_about(Target(model), data.first(5)) == ()
+        assert concerns_about(Target(model), data.first(5)) == ()
 
 
 class TestErrors:
@@ -186,17 +186,17 @@ class TestErrors:
         with pytest.raises(
             DataError, match=r"data: x has shape .* seems to be \(N, H, W, C\); transpose it to \[20, 3"
         ):
-            doubts_about(Target(net), data)
+            concerns_about(Target(net), data)
 
     def test_labels_from_1_to_the_number_of_classes(self, model: ModelProto, digits: Data) -> None:
         with pytest.raises(DataError, match="between 1 and 10, and the model has classes 0 to 9; subtract 1"):
-            doubts_about(Target(model), changed(digits, labels=digits.required_labels() + 1))
+            concerns_about(Target(model), changed(digits, labels=digits.required_labels() + 1))
 
     def test_other_misfits_are_left_to_the_work(self, model: ModelProto, digits: Data) -> None:
         target = Target(model)
-        assert doubts_about(target, Data(np.zeros((20, 5), np.float32), np.zeros(20, int))) == ()
-        assert doubts_about(target, Data(digits.x)) == ()
-        assert doubts_about(target, Data(digits.x, np.full(200, 700))) != ()
+        assert concerns_about(target, Data(np.zeros((20, 5), np.float32), np.zeros(20, int))) == ()
+        assert concerns_about(target, Data(digits.x)) == ()
+        assert concerns_about(target, Data(digits.x, np.full(200, 700))) != ()
 
 
 def test_a_verdict_notes_them(model: ModelProto, digits: Data) -> None:
@@ -207,3 +207,9 @@ def test_a_verdict_notes_them(model: ModelProto, digits: Data) -> None:
     assert len(wrong.notes) == 2
     assert wrong.notes[0].startswith("eps 0.7 is at least half")
     assert "subtract 1 from them" in wrong.notes[1]
+
+
+def test_it_takes_paths_and_arrays(samples: Path, digits: Data) -> None:
+    assert oj.concerns_about(str(samples / "digits_cnn.onnx"), samples / "digits.npz", eps=EPS) == ()
+    (concern,) = oj.concerns_about(samples / "digits_cnn.onnx", (digits.x, digits.required_labels()), eps=8)
+    assert concern.name == "eps"
