@@ -18,7 +18,7 @@ from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName
-from onnx_jumprelu.report import tables
+from onnx_jumprelu.report import text_tables
 from onnx_jumprelu.verification.verify import verify
 from onnx_jumprelu.version import __version__
 from tests.models import NESTED, RELU, parse, single, with_external_weights
@@ -205,8 +205,8 @@ class TestColor:
         assert "\x1b" not in capsys.readouterr().out
         for patched, mark in (("relu.jumprelu.onnx", "\x1b[32mok"), ("relu.onnx", "\x1b[31mFAILED")):
             report = verify("relu.onnx", patched)
-            assert mark in tables.verification(report, color=True)
-            assert "\x1b" not in tables.verification(report, color=False)
+            assert mark in text_tables.verification(report, color=True)
+            assert "\x1b" not in text_tables.verification(report, color=False)
 
 
 class TestVerify:
