@@ -119,7 +119,7 @@ def run(
         settings, run_attack = paper_attack_named(attack, eps=eps, norm=norm, **given), attack_as_authors
     else:
         settings, run_attack = attack_named(attack, eps=eps, norm=norm or "Linf", **given), attack_data
-    examples = OutputFile("--output", output or old_output, ".npz")
+    examples = OutputFile("--output", output or old_output, ".npz", printable=False)
     check_no_tensor(output, model)
     result.check([model, data], examples)
     attacked, labelled = target.target(model, surrogate), load_data(data)

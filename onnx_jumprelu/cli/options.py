@@ -1,7 +1,7 @@
 """Options that several commands share, each declared once, and how a command's parameters become options.
 
 A command is a function under `@command`. Its parameters are options, as typer reads them, with two additions: a
-parameter whose type is an `OptionGroup` stands for all options of the group, and `Parsed` reads a value that typer has
+parameter whose type is an `OptionGroup` becomes all options of the group, and `Parsed` reads a value that typer has
 no type for, such as `8/255`.
 """
 
@@ -62,7 +62,7 @@ def _is_group(annotation: object) -> bool:
 
 
 def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """The options that a parameter stands for: itself, or those of its group."""
+    """The options that a parameter becomes: itself, or those of its group."""
     if not _is_group(parameter.annotation):
         yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         return

@@ -28,11 +28,13 @@ class OutputFile:
         option: The option, for messages.
         place: The file; `-` for the standard output; None where the option is not given.
         kind: What it will be.
+        printable: Whether `-` may print it.
     """
 
     option: str
     place: Path | str | None
     kind: TextKind | Literal[".npz"]
+    printable: bool = True
 
     @property
     def to_stdout(self) -> bool:
@@ -88,6 +90,9 @@ class ResultOptions(OptionGroup):
 
         given = [file for file in (*files, self.json_file) if file.place is not None]
         printed = [file.option for file in given if file.to_stdout]
+        for file in given:
+            if file.to_stdout and not file.printable:
+                raise typer.BadParameter(f"{file.option} needs a file; it cannot be printed")
         if len(printed) > 1:
             raise typer.BadParameter(
                 f"only one result can go to the standard output, not {' and '.join(printed)}; give a file for the other"
@@ -95,8 +100,8 @@ class ResultOptions(OptionGroup):
         read = [path for path in inputs if path is not None]
         for file in given:
             if file.path is not None:
-                beside = [other.path for other in given if other.path is not None and other is not file]
-                check_output(file.path, file.kind, [*read, *others, *beside])
+                outputs = [other.path for other in given if other.path is not None and other is not file]
+                check_output(file.path, file.kind, [*read, *others, *outputs])
 
     def show(self, text: str, content: Any, *files: OutputFile) -> None:  # noqa: ANN401 - any JSON value
         """Print a result, unless `--quiet` is given or something else is printed; write it as JSON where asked to.

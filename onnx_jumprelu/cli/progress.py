@@ -60,7 +60,7 @@ def progress(
         total: How many units of work there are.
         unit: What a unit is; a single attack has no bar but its own.
         quiet: Whether to show nothing.
-        long: Whether the work usually takes long, so that a line at its start is no noise.
+        long: Whether the work usually takes long, so that it is announced at its start.
         start: What that line says after `what`.
     """
     if quiet or sys.stderr is None:

@@ -147,4 +147,4 @@ def run(
         drawing.write(found.to_svg())
     recipe.write(found.recipe.to_json())
     written = str(recipe.place)
-    result.show(found.to_text(written, color=in_color()), found.to_dict(written), table, recipe)
+    result.show(found.to_text(written, color=in_color()), found.to_dict(written), table, drawing, recipe)

@@ -227,7 +227,7 @@ def run(
         raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, --eps-grid or --resume")
     if patched is None:
         gates.check_one_model()
-    kept = OutputFile("--state", state or (patched or model).with_suffix(".partial.json"), "JSON")
+    kept = OutputFile("--state", state or (patched or model).with_suffix(".partial.json"), "JSON", printable=False)
     report.check(result, [model, patched, data, gate.policy], kept)
     tried = None if report.tuning is None else read_search_record(report.tuning, model)
     before, labelled = target.target(model), load_data(data)

@@ -240,6 +240,18 @@ class TestStdout:
         assert out.startswith("family,")
         assert "No jump" not in out
 
+    def test_a_recipe_alone(self, capsys: Captured) -> None:
+        assert main([*TUNE, "-o", "-"]) == 0
+        assert "default" in json.loads(capsys.readouterr().out)
+
+    @pytest.mark.parametrize(
+        ("arguments", "option"),
+        [([*ATTACK, "--eps", "0.1", "-o", "-"], "--output"), ([*VALIDATE, "--state", "-"], "--state")],
+    )
+    def test_what_cannot_be_printed(self, arguments: list[str], option: str, capsys: Captured) -> None:
+        assert main(arguments) == 2
+        assert f"{option} needs a file; it cannot be printed" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("arguments", "options"),
         [
