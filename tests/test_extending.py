@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -27,6 +29,7 @@ from onnx_jumprelu.gradient.core.registry import Node, Rule
 from onnx_jumprelu.gradient.core.values import Value
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName, SurrogateName
+from onnx_jumprelu.report import REPORTS
 from onnx_jumprelu.rewrite import recognisers
 from onnx_jumprelu.rewrite.recognisers import Match, NodeInScope
 from onnx_jumprelu.verdict import flags, gates
@@ -301,3 +304,19 @@ def test_a_data_format(
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
     verdict = oj.evaluate(model_file, rows, eps=EPS, attacks="fgsm")
     assert verdict.n_examples == first["n_examples"]
+
+
+def test_a_report(monkeypatch: pytest.MonkeyPatch, model_file: Path, data_file: Path) -> None:
+    def brief(verdict: oj.Verdict, *, loud: bool = False) -> str:
+        text = f"{verdict.outcome} on {verdict.n_examples}"
+        return text.upper() if loud else text
+
+    verdict = oj.evaluate(model_file, data_file, eps=EPS, attacks="fgsm")
+    with pytest.raises(oj.OptionError, match="there is no report 'toy'"):
+        verdict.render("toy")
+    module: Any = ModuleType("onnx_jumprelu.report.toy")
+    module.brief = brief
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(REPORTS, "toy", "toy:brief")
+    assert verdict.render("toy") == "measured on 8"
+    assert verdict.render("toy", loud=True) == "MEASURED ON 8"

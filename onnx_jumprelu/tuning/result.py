@@ -231,26 +231,34 @@ class Tuning(SearchRecord):
         kept = {name: each.as_entry() for name, each in self.parameters.items() if not each.is_relu}
         return Recipe(None, kept) if kept else Recipe(0.0)
 
+    def render(self, report: str, **options: Any) -> Any:  # noqa: ANN401 - text, dict or figure
+        """This tuning as any report of `onnx_jumprelu.report.TUNING_REPORTS`.
+
+        Raises:
+            OptionError: there is no such report, or it needs an extra that is not installed.
+        """
+        return rendered("TUNING_REPORTS", report, self, **options)
+
     def to_dict(self, recipe_file: str | None = None) -> dict[str, Any]:
         """JSON content, schema `onnx-jumprelu/tuning/1`; `recipe_file` says where the recipe was written."""
-        content: dict[str, Any] = rendered("TUNING_REPORTS", "json", self, recipe_file=recipe_file)
+        content: dict[str, Any] = self.render("json", recipe_file=recipe_file)
         return content
 
     def to_text(self, recipe_file: str | None = None, *, color: bool = False) -> str:
         """The tables that `tune` prints; `recipe_file` says where the recipe was written."""
-        return str(rendered("TUNING_REPORTS", "text", self, recipe_file=recipe_file, color=color))
+        return str(self.render("text", recipe_file=recipe_file, color=color))
 
     def to_csv(self) -> str:
         """Every candidate as CSV: quick attacks first, then the finalists under thorough attacks."""
-        return str(rendered("TUNING_REPORTS", "csv", self))
+        return str(self.render("csv"))
 
     def to_svg(self) -> str:
         """The trade-off between clean accuracy and worst case as SVG. Raises OptionError without the extra `report`."""
-        return str(rendered("TUNING_REPORTS", "svg", self))
+        return str(self.render("svg"))
 
     def plot(self) -> Any:  # noqa: ANN401 - matplotlib is an optional dependency
         """The trade-off as a matplotlib `Figure`. Raises OptionError without the extra `report`."""
-        return rendered("TUNING_REPORTS", "figure", self)
+        return self.render("figure")
 
     def trials_as_dicts(self) -> list[dict[str, Any]]:
         """One flat dict per candidate and stage, for `pandas.DataFrame`; the column `jump:SITE` is the site's jump.
@@ -281,7 +289,7 @@ class Tuning(SearchRecord):
         )
 
     def _repr_html_(self) -> str:
-        return str(rendered("TUNING_REPORTS", "notebook", self))
+        return str(self.render("notebook"))
 
 
 def recommended(original: Judged, proposed: Judged) -> Judged:

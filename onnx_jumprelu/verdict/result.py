@@ -280,22 +280,30 @@ class Verdict:
         """The same verdict with the gates of a policy. Raises OptionError as `check` does."""
         return replace(self, gates=self.check(policy))
 
+    def render(self, report: str, **options: Any) -> Any:  # noqa: ANN401 - text, dict or figure
+        """This verdict as any report of `onnx_jumprelu.report.REPORTS`.
+
+        Raises:
+            OptionError: there is no such report, or it needs an extra that is not installed.
+        """
+        return rendered("REPORTS", report, self, **options)
+
     def to_dict(self, *, per_example: bool = False) -> dict[str, Any]:
         """JSON content, schema `onnx-jumprelu/verdict/1`; `per_example` adds the outcome of each example."""
-        content: dict[str, Any] = rendered("REPORTS", "json", self, per_example=per_example)
+        content: dict[str, Any] = self.render("json", per_example=per_example)
         return content
 
     def to_text(self, *, color: bool = False) -> str:
         """The tables that `validate` prints."""
-        return str(rendered("REPORTS", "text", self, color=color))
+        return str(self.render("text", color=color))
 
     def to_markdown(self) -> str:
         """A summary for a pull request."""
-        return str(rendered("REPORTS", "markdown", self))
+        return str(self.render("markdown"))
 
     def to_junit(self) -> str:
         """The gates as JUnit XML, for CI systems."""
-        return str(rendered("REPORTS", "junit", self))
+        return str(self.render("junit"))
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The whole report as one HTML document; with a path it is also written to that file.
@@ -304,7 +312,7 @@ class Verdict:
             OptionError: the extra `report` is not installed.
             ModelFileError: the file cannot be written, or an existing file there is not HTML.
         """
-        document = str(rendered("REPORTS", "html", self, examples=self.examples))
+        document = str(self.render("html", examples=self.examples))
         if path is not None:
             write_text(path, document, "HTML")
         return document
@@ -315,10 +323,10 @@ class Verdict:
         Raises:
             OptionError: the extra `report` is not installed.
         """
-        return rendered("REPORTS", "figure", self)
+        return self.render("figure")
 
     def _repr_html_(self) -> str:
-        return str(rendered("REPORTS", "notebook", self))
+        return str(self.render("notebook"))
 
     def rows_as_dicts(self) -> list[dict[str, object]]:
         """The rows as dictionaries of plain values, from which `pandas.DataFrame` makes a table."""
