@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 import numpy as np
 import onnx
 import pytest
+import typer
 from onnx import ModelProto
 
 import onnx_jumprelu as oj
@@ -22,7 +23,8 @@ from onnx_jumprelu.activation import derivatives, lowerings
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, Attack
 from onnx_jumprelu.attacks.base import Probe
-from onnx_jumprelu.cli import main
+from onnx_jumprelu.cli import app, main
+from onnx_jumprelu.cli.options import MODEL, TargetOptions, command
 from onnx_jumprelu.data import reading
 from onnx_jumprelu.gradient.core import losses, registry
 from onnx_jumprelu.gradient.core.registry import Node, Rule
@@ -274,7 +276,7 @@ def test_a_flag(
 
 def test_a_gate(monkeypatch: pytest.MonkeyPatch, model_file: Path, patched_file: Path, data_file: Path) -> None:
     @dataclass(frozen=True)
-    class Wider(oj.Policy):
+    class WiderPolicy(oj.Policy):
         max_flags: float | None = None
 
     def max_flags(verdict: oj.Verdict, limit: float) -> gates.Gate:
@@ -282,7 +284,7 @@ def test_a_gate(monkeypatch: pytest.MonkeyPatch, model_file: Path, patched_file:
         return gates.Gate("max-flags", ok=count <= limit, value=count, limit=limit, detail=f"{count} flags")
 
     monkeypatch.setitem(gates.CHECKS, "max_flags", max_flags)
-    verdict = oj.evaluate(model_file, patched_file, data_file, eps=EPS, attacks="pgd", gates=Wider(max_flags=-1))
+    verdict = oj.evaluate(model_file, patched_file, data_file, eps=EPS, attacks="pgd", gates=WiderPolicy(max_flags=-1))
     assert [(gate.name, gate.ok) for gate in verdict.gates] == [("max-flags", False)]
 
 
@@ -320,3 +322,39 @@ def test_a_report(monkeypatch: pytest.MonkeyPatch, model_file: Path, data_file: 
     monkeypatch.setitem(REPORTS, "toy", "toy:brief")
     assert verdict.render("toy") == "measured on 8"
     assert verdict.render("toy", loud=True) == "MEASURED ON 8"
+
+
+@dataclass(frozen=True)
+class Wider(TargetOptions):
+    """The options of the commands that attack, and a toy."""
+
+    shade: Annotated[int, typer.Option("--shade", help="A toy.", metavar="N", rich_help_panel=MODEL)] = 3
+
+
+def test_an_option_of_several_commands() -> None:
+    seen: list[Wider] = []
+    wide = typer.Typer()
+    for name in ("one", "two", "three"):
+
+        @wide.command(name)
+        @command
+        def run(*, target: Wider) -> None:
+            seen.append(target)
+
+    group: Any = typer.main.get_command(wide)
+    for name in ("one", "two", "three"):
+        group([name, "--shade", "5", "--std", "1/255"], standalone_mode=False)
+        (help_text,) = [each.help for each in group.commands[name].params if each.name == "shade"]
+        assert help_text == "A toy."
+    assert [(options.shade, options.std) for options in seen] == [(5, (1 / 255,))] * 3
+
+
+def test_shared_options_are_the_same_in_every_command() -> None:
+    group: Any = typer.main.get_command(app)
+    names = {field.name for field in fields(TargetOptions)}
+    shown = [
+        {(each.name, tuple(each.opts), each.help) for each in group.commands[name].params if each.name in names}
+        for name in ("attack", "tune", "validate")
+    ]
+    assert {name for name, *_ in shown[0]} == names
+    assert shown[0] == shown[1] == shown[2]
