@@ -296,3 +296,9 @@ def test_every_exception_is_in_the_manual() -> None:
 
 def test_every_schema_is_in_the_manual() -> None:
     assert set(names_in([[row[0]] for row in table("docs/json.md", "JSON results")])) >= set(schema_names())
+
+
+def test_every_public_name_is_in_the_manual() -> None:
+    manual = " ".join(text_of(page) for page in PAGES)
+    missing = [name for name in oj.__all__ if not re.search(rf"(?<!\w){name}(?!\w)", manual)]
+    assert missing == ["__version__"]
