@@ -22,7 +22,7 @@ import onnx_jumprelu as oj
 from onnx_jumprelu.activation import derivatives, lowerings
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, Attack
-from onnx_jumprelu.attacks.base import Probe
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.cli import app, main
 from onnx_jumprelu.cli.options import MODEL, TargetOptions, command
 from onnx_jumprelu.data import reading

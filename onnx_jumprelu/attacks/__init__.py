@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 
 from onnx_jumprelu.attacks.apgd import APGD, APGDCE, APGDDLR, TargetedAPGD
-from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier
+from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.attacks.deepfool import DeepFool
 from onnx_jumprelu.attacks.ensemble import AutoAttack
 from onnx_jumprelu.attacks.fab import FAB, TargetedFAB
 from onnx_jumprelu.attacks.fgsm import FGSM
 from onnx_jumprelu.attacks.noise import NoisyPGD
 from onnx_jumprelu.attacks.pgd import PGD
+from onnx_jumprelu.attacks.probe import Classifier
 from onnx_jumprelu.attacks.square import Square
 from onnx_jumprelu.attacks.trust_region import TrustRegion
 from onnx_jumprelu.errors import OptionError

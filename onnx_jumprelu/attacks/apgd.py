@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels, per_example
-from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import ranked_classes
+from onnx_jumprelu.attacks.probe import Probe, is_wrong
 from onnx_jumprelu.attacks.steps import (
     Attempt,
     at_least,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, rows
-from onnx_jumprelu.attacks.base import LARGEST_ARRAY, Probe
+from onnx_jumprelu.attacks.base import LARGEST_ARRAY
 from onnx_jumprelu.attacks.norms import Norm
+from onnx_jumprelu.attacks.probe import Probe
 
 # A boundary farther away than this is none: the gradient is as good as 0, and a step to it would overflow float32.
 FARTHEST = 1e12

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import beyond, nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.probe import Probe, is_wrong
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.steps import at_least
 

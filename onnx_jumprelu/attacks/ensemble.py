@@ -9,8 +9,9 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.apgd import APGDCE, on_ratios
-from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier, Probe
+from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.attacks.fab import TargetedFAB
+from onnx_jumprelu.attacks.probe import Classifier, Probe
 from onnx_jumprelu.attacks.square import Square
 from onnx_jumprelu.attacks.steps import at_least
 

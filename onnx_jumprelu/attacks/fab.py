@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, per_example
-from onnx_jumprelu.attacks.base import Attack, Probe
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import beyond, inner_product, nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.steps import at_least
 from onnx_jumprelu.errors import OptionError

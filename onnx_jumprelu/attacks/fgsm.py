@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe
+from onnx_jumprelu.attacks.base import Attack
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.attacks.steps import budget, check_classes, check_loss
 from onnx_jumprelu.gradient.core.losses import LossLike
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.attacks.base import Probe
 from onnx_jumprelu.attacks.pgd import PGD
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.attacks.steps import at_least, budget
 from onnx_jumprelu.errors import OptionError
 

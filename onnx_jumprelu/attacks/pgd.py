@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
+from onnx_jumprelu.attacks.base import Attack
+from onnx_jumprelu.attacks.probe import Probe, is_wrong
 from onnx_jumprelu.attacks.steps import Attempt, at_least, best_of, budget, check_classes, check_loss, inside
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.gradient.core.losses import LossLike

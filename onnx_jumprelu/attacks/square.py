@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
+from onnx_jumprelu.attacks.base import Attack
+from onnx_jumprelu.attacks.probe import Probe, is_wrong
 from onnx_jumprelu.attacks.square_moves import MOVES
 from onnx_jumprelu.attacks.steps import at_least, budget
 from onnx_jumprelu.errors import OptionError

@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.attacks.base import clip
 from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.attacks.probe import clip
 from onnx_jumprelu.names import NormName
 
 SMALLEST_L2_PATCH = 3

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.norms import Norm
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.gradient.core.losses import LOSSES, LossLike, loss_name, loss_of
 

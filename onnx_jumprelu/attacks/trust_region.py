@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_jumprelu.arrays import Array, Floats, Labels, per_example
-from onnx_jumprelu.attacks.base import Attack, Probe, is_wrong
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import beyond, distance_to_zero, nearest_boundary, ranked_classes
+from onnx_jumprelu.attacks.probe import Probe, is_wrong
 from onnx_jumprelu.attacks.steps import at_least
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.names import NormName

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx_jumprelu.arrays import Floats
-from onnx_jumprelu.attacks.base import is_wrong
+from onnx_jumprelu.attacks.probe import is_wrong
 from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.classifier.target import ModelLike, target_of
 from onnx_jumprelu.data.reading import DataLike, check_scale, data_of

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
-from onnx_jumprelu.attacks.base import is_wrong
+from onnx_jumprelu.attacks.probe import is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.errors import PatchError, naming

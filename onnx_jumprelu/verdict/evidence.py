@@ -9,8 +9,8 @@ import numpy as np
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.arrays import Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks import PGD
-from onnx_jumprelu.attacks.base import clip, is_wrong
 from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.attacks.probe import clip, is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.names import ModelName, NormName

@@ -12,7 +12,8 @@ from types import MappingProxyType
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools
-from onnx_jumprelu.attacks.base import AttackResult, is_wrong
+from onnx_jumprelu.attacks.base import AttackResult
+from onnx_jumprelu.attacks.probe import is_wrong
 from onnx_jumprelu.data.plausibility import Concern, concerns_about
 from onnx_jumprelu.data.reading import check_scale
 from onnx_jumprelu.errors import DataError, OptionError, naming

@@ -12,7 +12,8 @@ import pytest
 import onnx_jumprelu.attacks
 from onnx_jumprelu.arrays import Floats, Labels, rows
 from onnx_jumprelu.attacks import ATTACKS, PGD, attack_named
-from onnx_jumprelu.attacks.base import Attack, AttackResult, Probe
+from onnx_jumprelu.attacks.base import Attack, AttackResult
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import NumPyClassifier, TwoLayer, WithGradient, linear_problem

@@ -11,8 +11,9 @@ import pytest
 
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import FGSM, base
-from onnx_jumprelu.attacks.base import Attack, AttackResult, Probe
+from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.errors import DataError, JumpReLUError, OptionError
 from onnx_jumprelu.names import NormName
 from tests.attacks.classifiers import Linear, NumPyClassifier, WithGradient, linear_problem

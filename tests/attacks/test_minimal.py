@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
-from onnx_jumprelu.attacks.base import Attack, Probe
+from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.attacks.boundary import SHORTEST_STEP, distance_to_zero, ranked_classes
 from onnx_jumprelu.attacks.deepfool import DeepFool
 from onnx_jumprelu.attacks.fab import FAB, TargetedFAB
 from onnx_jumprelu.attacks.norms import norm_named
+from onnx_jumprelu.attacks.probe import Probe
 from onnx_jumprelu.attacks.projections import to_plane
 from onnx_jumprelu.attacks.trust_region import TrustRegion
 from onnx_jumprelu.errors import OptionError

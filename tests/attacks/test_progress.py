@@ -12,7 +12,8 @@ import pytest
 
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, base
-from onnx_jumprelu.attacks.base import Attack, AttackResult, Classifier, Probe
+from onnx_jumprelu.attacks.base import Attack, AttackResult
+from onnx_jumprelu.attacks.probe import Classifier, Probe
 from onnx_jumprelu.gradient.core.losses import LossLike
 from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
 from tests.attacks.classifiers import Linear, WithGradient, linear_problem

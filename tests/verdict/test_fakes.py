@@ -11,7 +11,8 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnx_jumprelu import Data, OnnxClassifier, Policy, Verdict, evaluate, load_data
 from onnx_jumprelu.attacks import APGDCE, FGSM, PGD, Square
-from onnx_jumprelu.attacks.base import Attack, is_wrong
+from onnx_jumprelu.attacks.base import Attack
+from onnx_jumprelu.attacks.probe import is_wrong
 
 EPS, N_EXAMPLES = 0.1, 40
 ATTACKS: Sequence[str | Attack | tuple[Attack, str]] = (

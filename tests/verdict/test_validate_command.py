@@ -13,7 +13,7 @@ import pytest
 from onnx_jumprelu import Recipe, find_activations, patch_file
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Bools, Floats, Labels
-from onnx_jumprelu.attacks.base import is_wrong
+from onnx_jumprelu.attacks.probe import is_wrong
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.report import phrases
 from onnx_jumprelu.rewrite.batch import parameters_in_file
