@@ -38,6 +38,9 @@ LEAST_MOVE = 0.001  # rich estimates from at most 1,000 moves: this way they rea
 class Progress:
     """What a command reports while it works; this one shows nothing."""
 
+    def takes(self, seconds: float) -> None:
+        """An estimate of how long the work takes at most, before it begins."""
+
     def step(self, count: int = 1, /) -> None:
         """`count` more attacks (or steps, models) are done."""
 
@@ -103,6 +106,12 @@ class Lines(Progress):
         self._name, self._share = "", 0.0  # the attack at work
         self._ended = threading.Event()
         self._lock = threading.Lock()
+
+    def takes(self, seconds: float) -> None:
+        """See `Progress`."""
+        with self._lock:
+            if self._start is not None:
+                self._start = f"{self._start}, at most about {_minutes(seconds)}"
 
     def step(self, count: int = 1, /) -> None:
         """See `Progress`."""

@@ -212,6 +212,7 @@ def run(
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import concerns_about
     from onnx_jumprelu.data.reading import load_data
+    from onnx_jumprelu.report.formatting import count
     from onnx_jumprelu.tuning.record_file import read_search_record
     from onnx_jumprelu.verdict.checkpoint import Checkpoint
     from onnx_jumprelu.verdict.examples import N_SHOWN
@@ -247,9 +248,11 @@ def run(
         n_shown=0 if report.html is None else N_SHOWN,
     )
     checkpoint, total = Checkpoint(kept.path, resume=resume), n_attacks(experiment)
-    start = f"{total} attacks on {len(used.x)} examples"
+    start = f"{count(total, 'attack')} on {count(len(used.x), 'example')}"
     with progress("validating", total, "attack", quiet=result.quiet, long=True, start=start) as shown:
-        verdict = judge(experiment, checkpoint=checkpoint, on_done=shown.step, on_progress=shown.running)
+        verdict = judge(
+            experiment, checkpoint=checkpoint, on_start=shown.takes, on_done=shown.step, on_progress=shown.running
+        )
     said = {**verdict.about, "command": shlex.join(["onnx-jumprelu", *sys.argv[1:]])}
     verdict = replace(verdict.with_gates(gates), about=said)
     report.show(result, verdict, tried, patched or model)

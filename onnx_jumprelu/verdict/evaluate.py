@@ -99,8 +99,8 @@ def evaluate(  # noqa: PLR0913 - settings, by keyword
         latency: Whether to measure the latency ratio of a pair.
         resume: A file that keeps finished attacks. If it exists, they are read from it instead of run again; it is
             deleted once the verdict is complete.
-        progress: True for a line on stderr per attack, or a function that is called as each attack begins, goes on and
-            ends.
+        progress: True for lines on stderr, one at the start and one per attack; or a function that is called as each
+            attack begins, goes on and ends.
 
     Returns:
         The verdict; `outcome` is `gain`, `loss`, `undecided`, or, for one model, `measured`.
@@ -132,18 +132,26 @@ def evaluate(  # noqa: PLR0913 - settings, by keyword
     )
     kept = None if resume is None else Path(resume)
     checkpoint = Checkpoint(kept, resume=kept is not None and kept.exists())
-    verdict = judge(experiment, checkpoint=checkpoint, on_progress=_on_progress(progress, n_attacks(experiment)))
+    started, on_progress = _shown(progress, experiment)
+    verdict = judge(experiment, checkpoint=checkpoint, on_start=started, on_progress=on_progress)
     if verdict.complete:
         checkpoint.remove()
     return verdict if gates is None else verdict.with_gates(gates)
 
 
-def _on_progress(progress: Progress, total: int) -> Callable[[RunningAttack], None]:
+def _shown(
+    progress: Progress, experiment: Experiment
+) -> tuple[Callable[[float], None], Callable[[RunningAttack], None]]:
+    """What to call with the time that the attacks take at most, and as each attack begins, goes on and ends."""
     if progress is False:
-        return lambda _: None
+        return lambda _: None, lambda _: None
     if progress is not True:
-        return progress
-    n_begun = 0
+        return lambda _: None, progress
+    total, n_begun = n_attacks(experiment), 0
+
+    def start(seconds: float) -> None:
+        examples = len(experiment.data.x)
+        sys.stderr.write(f"at most {total} attacks on {examples} examples, at most about {seconds:.0f} s\n")
 
     def show(now: RunningAttack) -> None:
         nonlocal n_begun
@@ -151,4 +159,4 @@ def _on_progress(progress: Progress, total: int) -> Callable[[RunningAttack], No
             n_begun += 1
             sys.stderr.write(f"attack {n_begun} of at most {total}: {now}\n")
 
-    return show
+    return start, show

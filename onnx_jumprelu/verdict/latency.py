@@ -1,15 +1,17 @@
-"""How much longer the patched model takes."""
+"""How long a model takes, and how much longer the patched one."""
 
 from __future__ import annotations
 
 import statistics
 import time
 
-from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.arrays import Floats, Labels
+from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 
 FEWEST_ROUNDS, MOST_ROUNDS = 21, 400
 WARM_UP = 3
+FEW_STEPS = 4
 SECONDS = 2.0  # a small model takes microseconds, and timings vary
 
 
@@ -33,6 +35,15 @@ def latency_ratio(original: OnnxClassifier, patched: OnnxClassifier, x: Floats) 
             after, before = _seconds(patched, batch), _seconds(original, batch)
         ratios.append(after / before)
     return statistics.median(ratios)
+
+
+def seconds_per_gradient(classifier: OnnxClassifier, x: Floats, labels: Labels, eps: float) -> float:
+    """Time of a gradient of one example within an attack, with all that the attack computes besides."""
+    some = slice(0, classifier.batch_size)
+    attack = PGD(eps=eps, n_iter=FEW_STEPS)
+    attack(classifier, x[some], labels[some])  # the session is built
+    result = attack(classifier, x[some], labels[some])
+    return result.seconds / max(1, result.n_gradients)
 
 
 def _seconds(classifier: OnnxClassifier, batch: Floats) -> float:

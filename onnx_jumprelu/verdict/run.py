@@ -23,7 +23,7 @@ from onnx_jumprelu.verdict.evidence import gathered
 from onnx_jumprelu.verdict.examples import examples
 from onnx_jumprelu.verdict.experiment import Experiment, about
 from onnx_jumprelu.verdict.flags import raised
-from onnx_jumprelu.verdict.latency import latency_ratio
+from onnx_jumprelu.verdict.latency import latency_ratio, seconds_per_gradient
 from onnx_jumprelu.verdict.progress import RunningAttack
 from onnx_jumprelu.verdict.result import CurvePoint, Example, Flag, Row, Verdict
 from onnx_jumprelu.verdict.suite import Plan, planned
@@ -43,6 +43,7 @@ def judge(
     experiment: Experiment,
     *,
     checkpoint: Checkpoint | None = None,
+    on_start: Callable[[float], None] = lambda _: None,
     on_done: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[RunningAttack], None] = lambda _: None,
 ) -> Verdict:
@@ -53,6 +54,7 @@ def judge(
     Args:
         experiment: The models, the data, the budget.
         checkpoint: Where finished attacks are kept, and read from if they finished before.
+        on_start: Called before the first attack with an estimate of the seconds that all of them take at most.
         on_done: Called with the number of attacks that were just finished; there are `n_attacks` in all.
         on_progress: Called as each attack begins, goes on and ends, unless it is read from the checkpoint.
 
@@ -61,7 +63,9 @@ def judge(
         GradientError: a model is not a classifier with gradients.
         OptionError: an attack does not exist or cannot be run, or the checkpoint belongs to another experiment.
     """
-    return _Run(experiment, Checkpoint() if checkpoint is None else checkpoint, on_done, on_progress).verdict()
+    run = _Run(experiment, Checkpoint() if checkpoint is None else checkpoint, on_done, on_progress)
+    on_start(run.most_seconds())
+    return run.verdict()
 
 
 def n_attacks(experiment: Experiment) -> int:
@@ -139,9 +143,28 @@ class _Run:
             examples=self._examples,
         )
 
+    def most_seconds(self) -> float:
+        """About how long the attacks take if no example is fooled before the last step."""
+        plans = [(Stream.SUITE, 0, self._planned())]
+        for point, eps in enumerate(sorted(self._experiment.eps_grid)):
+            if eps != self._eps:
+                plans.append((Stream.CURVE, point, self._planned_at(eps)))
+        seconds = 0.0
+        for model, classifier in self._classifiers.items():
+            once = seconds_per_gradient(classifier, self._x, self._labels, self._eps) * int(self._correct[model].sum())
+            for stream, point, suite in plans:
+                for index, plan in enumerate(suite):
+                    if self._checkpoint.finished(_place(stream, point, index, model)) is None:
+                        seconds += once * plan.most_gradients(classifier.n_classes)
+        return seconds
+
     def _planned(self) -> list[Plan]:
         experiment, classifier = self._experiment, self._classifiers[self._models[0]]
         return planned(experiment.attacks, experiment.eps, experiment.norm, classifier.n_classes)
+
+    def _planned_at(self, eps: float) -> list[Plan]:
+        """The attacks of a point of the curve."""
+        return planned(CURVE_SET, eps, self._experiment.norm, self._classifiers[self._models[0]].n_classes)
 
     def _attack(self, plan: Plan, index: int) -> None:
         """Run one attack of the suite on each model."""
@@ -151,7 +174,7 @@ class _Run:
     def _rows_of(self, plan: Plan, index: int, stream: Stream, point: int) -> Iterator[Row]:
         """A plan on each model: its own row, and one for its examples on the other model of a pair."""
         for number, model in enumerate(self._models):
-            place = f"{stream}/{point}/{index}/{model}"
+            place = _place(stream, point, index, model)
             finished = self._checkpoint.finished(place)
             if finished is None:
                 rng = np.random.default_rng([self._experiment.seed, stream, point, index, number])
@@ -214,8 +237,7 @@ class _Run:
         for point, eps in enumerate(sorted(self._experiment.eps_grid)):
             below = eps < self._eps
             if eps != self._eps:
-                plans = planned(CURVE_SET, eps, self._experiment.norm, self._classifiers[self._models[0]].n_classes)
-                for index, plan in enumerate(plans):
+                for index, plan in enumerate(self._planned_at(eps)):
                     for row in self._rows_of(plan, index, Stream.CURVE, point):
                         (self._rows if below else beyond).append(row)
             counted = [row for row in self._rows if row.eps <= eps] if below else [*self._rows, *beyond]
@@ -280,6 +302,11 @@ class _Run:
                 "The first model has JumpReLU sites and the second has none: the original comes first, the patched "
                 "model second. Were they swapped?"
             )
+
+
+def _place(stream: Stream, point: int, index: int, model: ModelName) -> str:
+    """Where an attack is in the plan, as the checkpoint names it."""
+    return f"{stream}/{point}/{index}/{model}"
 
 
 def _check_grid(grid: Sequence[float], norm: NormName) -> None:

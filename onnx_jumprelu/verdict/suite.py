@@ -14,6 +14,7 @@ from onnx_jumprelu.gradient.core.losses import LOSSES
 from onnx_jumprelu.names import Kind, NormName
 from onnx_jumprelu.verdict.result import EXACT
 
+QUERY = 0.5  # a query takes about this share of the time of a gradient
 NEARLY_ALL = 0.95  # an attack with this share of its gradients 0 did not adapt to anything
 
 # A set's name, a list with commas, or names, instances and (instance, surrogate) pairs.
@@ -51,6 +52,10 @@ class Plan:
             return "black-box"
         adapted = self.attack.sees_past_jumps or (self.surrogate != EXACT and jump_sites > 0)
         return "adaptive" if adapted and (zero_gradients or 0.0) < NEARLY_ALL else "white-box"
+
+    def most_gradients(self, n_classes: int) -> float:
+        """The most gradients per example that the attack takes, or as many queries as take as long."""
+        return self.attack.n_steps(n_classes) * (1.0 if self.attack.needs_gradients else QUERY)
 
 
 @dataclass(frozen=True)

@@ -279,6 +279,13 @@ def test_the_line_at_the_start_comes_once_and_with_the_first_attack() -> None:
     assert silent.written == []
 
 
+def test_the_line_at_the_start_says_how_long_the_work_takes_at_most() -> None:
+    log = Log(2, "2 attacks on 20 examples")
+    log.lines.takes(200.0)
+    log.lines.attack("fgsm on original", 0.0)
+    assert log.written == ["validating: 2 attacks on 20 examples, at most about 3:20"]
+
+
 def test_lines_come_at_intervals_while_the_work_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "FIRST_LINE", 0.01)
     monkeypatch.setattr(progress_module, "EVERY", 0.01)
@@ -305,14 +312,15 @@ def test_a_failure_ends_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("folder")
 def test_commands_write_lines_to_a_log(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     assert main(VALIDATE) == 0
-    assert capsys.readouterr().err == "validating: 4 attacks on 20 examples\n"
+    beginning = r"validating: 4 attacks on 20 examples, at most about 0:\d\d"
+    assert re.fullmatch(beginning + "\n", capsys.readouterr().err)
     assert main(ATTACK) == 0
     assert capsys.readouterr().err == "", "short work is not announced"
     monkeypatch.setattr(progress_module, "EVERY", 0.001)
     assert main([*VALIDATE, "--json", "-"]) == 0
     captured = capsys.readouterr()
     start, *lines = captured.err.splitlines()
-    assert start == "validating: 4 attacks on 20 examples"
+    assert start.startswith("validating: 4 attacks on 20 examples")
     assert lines
     pattern = r"validating: attack \d of 4( \(.+ on (original|patched)\))?, \d+%, 0:\d\d elapsed(, about 0:\d\d left)?"
     assert all(re.fullmatch(pattern, line) for line in lines), lines

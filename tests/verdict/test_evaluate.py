@@ -1,5 +1,6 @@
 """`evaluate`, as a user calls it."""
 
+import re
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -104,7 +105,9 @@ def test_gates_and_progress(models: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [str(now) for now in seen if now.share == 0] == ["fgsm", "square"]
     assert capsys.readouterr().err == ""
     oj.evaluate(*paths, eps=EPS, attacks=CHEAP, progress=True)
-    assert capsys.readouterr().err.splitlines() == ["attack 1 of at most 2: fgsm", "attack 2 of at most 2: square"]
+    start, *lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"at most 2 attacks on \d+ examples, at most about \d+ s", start)
+    assert lines == ["attack 1 of at most 2: fgsm", "attack 2 of at most 2: square"]
 
 
 def test_it_goes_on_from_a_file(models: Path, tmp_path: Path) -> None:

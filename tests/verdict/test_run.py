@@ -11,9 +11,10 @@ from onnx import helper
 
 import onnx_jumprelu as oj
 from onnx_jumprelu import DataError, OnnxClassifier, OptionError
-from onnx_jumprelu.attacks.pgd import PGD
+from onnx_jumprelu.attacks import FGSM, PGD, Square
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
+from onnx_jumprelu.verdict import run
 from onnx_jumprelu.verdict.checkpoint import Checkpoint
 from onnx_jumprelu.verdict.experiment import Experiment, about, one, pair
 from onnx_jumprelu.verdict.progress import RunningAttack
@@ -117,6 +118,21 @@ def test_what_is_resumed_is_not_at_work(experiment: Experiment, tmp_path: Path) 
     judge(experiment, checkpoint=Checkpoint(path), on_done=interrupting(7))
     judge(experiment, checkpoint=Checkpoint(path, resume=True), on_progress=seen.append)
     assert {str(now) for now in seen} == {"square on patched"}
+
+
+def test_the_estimate_counts_what_is_still_to_do(
+    experiment: Experiment, verdict: Verdict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "seconds_per_gradient", lambda *_: 1.0)
+    path, seconds = tmp_path / "checkpoint.json", list[float]()
+    square = Square(eps=experiment.eps, n_queries=50)  # a query takes half as long as a gradient
+    some = replace(experiment, attacks=[FGSM(eps=experiment.eps), square], eps_grid=())
+    original, patched = (int(verdict.correct[model].sum()) for model in MODELS)
+    for resume in (False, True):
+        checkpoint = Checkpoint(path, resume=resume)
+        judge(some, checkpoint=checkpoint, on_start=seconds.append, on_done=interrupting(3))
+    n_queries = square.n_steps(10)
+    assert seconds == [(original + patched) * (1 + n_queries / 2), patched * n_queries / 2]
 
 
 def test_resuming_takes_the_rows_from_the_file(experiment: Experiment, tmp_path: Path) -> None:
