@@ -250,7 +250,7 @@ def test_a_flag(
     def toy(seen: flags.Evidence) -> str | None:
         return "the toy found something" if seen.model == "patched" else None
 
-    monkeypatch.setitem(flags.FLAGS, "toy", flags.Check(toy, undermines=True))
+    monkeypatch.setitem(flags.FLAGS, "toy", flags.FlagRule(toy, undermines=True))
     page = data_file.with_name("verdict.md")
     pair = (
         "validate",
@@ -283,7 +283,7 @@ def test_a_gate(monkeypatch: pytest.MonkeyPatch, model_file: Path, patched_file:
         count = len(verdict.flags)
         return gates.Gate("max-flags", ok=count <= limit, value=count, limit=limit, detail=f"{count} flags")
 
-    monkeypatch.setitem(gates.CHECKS, "max_flags", max_flags)
+    monkeypatch.setitem(gates.CONDITIONS, "max_flags", max_flags)
     verdict = oj.evaluate(model_file, patched_file, data_file, eps=EPS, attacks="pgd", gates=WiderPolicy(max_flags=-1))
     assert [(gate.name, gate.ok) for gate in verdict.gates] == [("max-flags", False)]
 

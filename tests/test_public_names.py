@@ -170,6 +170,21 @@ class TestAttack:
         target = oj.Target(patched, surrogate="smooth")
         assert np.array_equal(oj.attack(target, (X, LABELS), "fgsm", eps=0.3, norm="L2").x_adv, smooth.x_adv)
 
+    def test_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shares: list[float] = []
+        oj.attack(MODEL, (X, LABELS), "pgd", eps=0.1, n_iter=5, progress=shares.append)
+        assert (shares[0], shares[-1]) == (0.0, 1.0)
+        assert capsys.readouterr().err == ""
+        oj.attack(MODEL, (X, LABELS), "pgd", eps=0.1, n_iter=5, progress=True)
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].startswith("pgd on ")
+        assert lines[0].endswith(": 0%")
+        assert lines[-1].endswith(": 100%")
+
+    def test_a_text_is_not_a_number(self) -> None:
+        with pytest.raises(oj.OptionError, match="eps must be a number such as 8 / 255, not '8/255'"):
+            oj.attack(MODEL, (X, LABELS), eps="8/255")  # type: ignore[arg-type]
+
     def test_settings_are_given_once(self) -> None:
         for given in ({"eps": 0.2}, {"norm": "L2"}, {"n_iter": 3}):
             with pytest.raises(oj.OptionError, match="attack pgd is given with its own settings"):

@@ -11,7 +11,7 @@ from onnx_jumprelu.graphs.constants import numpy_dtype
 N_RANDOM = 4096
 
 
-def jumprelu(x: Array, parameters: Parameters, cap: float | None = None, *, keep_nan: bool = False) -> Array:
+def activate(x: Array, parameters: Parameters, cap: float | None = None, *, keep_nan: bool = False) -> Array:
     """`x if x > jump else 0`, capped, computed in the type of x.
 
     Args:

@@ -84,7 +84,7 @@ _GREATER = {
 
 
 # Operators whose inputs may be a jump or a zero, so that finding JumpReLUs needs the value.
-READS_VALUES = frozenset({"Where", *_GREATER})
+JUMPRELU_READS_VALUES = frozenset({"Where", *_GREATER})
 
 
 def find_jumprelus(scope: Scope) -> dict[str, JumpReLU]:

@@ -5,6 +5,7 @@ An attack's author writes `run`; the final `__call__` decides what the attack ha
 
 from __future__ import annotations
 
+import numbers
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -119,6 +120,9 @@ class Attack(ABC):
             raise OptionError(f"{self.name} has no form for norm {self.norm}; choose {' or '.join(self.norms)}")
         if self.eps is None and self.needs_eps:
             raise OptionError(f"{self.name} needs eps, the largest perturbation")
+        given: object = self.eps
+        if given is not None and not isinstance(given, numbers.Real):
+            raise OptionError(f"eps must be a number such as 8 / 255, not {given!r}")
         if self.eps is not None and not 0 < self.eps <= LARGEST_EPS:
             raise OptionError(f"eps must be a number above 0, at most {LARGEST_EPS:g}, not {self.eps:g}")
 

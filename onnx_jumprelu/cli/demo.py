@@ -39,6 +39,7 @@ def run(
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.files.atomic import copy_file
+    from onnx_jumprelu.files.json_records import stamped
     from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, text_tables, verdict_text
     from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
@@ -108,14 +109,19 @@ def run(
     ]
     story = "\n\n".join(f"{title}\n$ onnx-jumprelu {line}\n{text}" for title, line, text in steps)
     ending = f"The report: {page.path}" if page.path else "Install the extra 'report' to get an HTML report too."
-    content = {
-        "inspect": as_json.inspection(model, sites),
-        "tune": tuned.to_dict(),
-        "patch": as_json.patched_file(done),
-        "verify": as_json.verification(proof),
-        "validate": as_json.verdict(verdict),
-    }
-    result.show(f"{story}\n\n{ending}", content)
+    result.show(
+        f"{story}\n\n{ending}",
+        stamped(
+            "demo",
+            {
+                "inspect": as_json.inspection(model, sites),
+                "tune": tuned.to_dict(),
+                "patch": as_json.patched_file(done),
+                "verify": as_json.verification(proof),
+                "validate": as_json.verdict(verdict),
+            },
+        ),
+    )
     if not proof.ok:
         raise typer.Exit(1)
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 PAPER = "paper"
-OUTCOMES = {"gain": "gain shown", "loss": "loss shown", "undecided": "no gain shown", "measured": "measured"}
 
 
 def _gate(help_text: str) -> Any:  # noqa: ANN401 - as typer.Option
@@ -213,6 +212,7 @@ def run(
     from onnx_jumprelu.data.plausibility import concerns_about
     from onnx_jumprelu.data.reading import load_data
     from onnx_jumprelu.report.formatting import count
+    from onnx_jumprelu.report.phrases import TITLES
     from onnx_jumprelu.tuning.record_file import read_search_record
     from onnx_jumprelu.verdict.checkpoint import Checkpoint
     from onnx_jumprelu.verdict.examples import N_SHOWN
@@ -266,7 +266,7 @@ def run(
     checkpoint.remove()
     failed = [f"{each.name}: {each.detail}" for each in verdict.gates if not each.ok]
     if failed:
-        typer.echo(f"{OUTCOMES[verdict.outcome]}; gates failed: {'; '.join(failed)}", err=True)
+        typer.echo(f"{TITLES[verdict.outcome]}; gates failed: {'; '.join(failed)}", err=True)
         raise typer.Exit(1)
 
 

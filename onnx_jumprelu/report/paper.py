@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_jumprelu.files.json_records import stamped
 from onnx_jumprelu.paper.table import PaperRow
 from onnx_jumprelu.report.as_json import Json
 from onnx_jumprelu.report.text_tables import joined, table
-from onnx_jumprelu.version import __version__
 
-SCHEMA = "onnx-jumprelu/paper/1"
 HOW_TO_READ = (
     "Accuracy: after the attack, white-box / gray-box (examples made at jump 0). ifgsm: iterated FGSM; tr: trust "
     "region. Noise: mean length of the perturbation, relative to the length of the input / absolute, in normalized "
@@ -48,26 +47,22 @@ def text(rows: Sequence[PaperRow], what: str, *, color: bool = False) -> str:
 
 def content(rows: Sequence[PaperRow]) -> Json:
     """The same as JSON."""
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "protocol": "paper",
-        "rows": [
-            {
-                "jump": row.jump,
-                "clean_accuracy": row.clean_accuracy,
-                "attacks": [
-                    {
-                        "name": cell.attack,
-                        "white": cell.white_box,
-                        "gray": cell.gray_box,
-                        "relative_noise": cell.relative_length,
-                        "absolute_noise": cell.absolute_length,
-                        "zero_gradients": cell.zero_gradients,
-                    }
-                    for cell in row.cells
-                ],
-            }
-            for row in rows
-        ],
-    }
+    found = [
+        {
+            "jump": row.jump,
+            "clean_accuracy": row.clean_accuracy,
+            "attacks": [
+                {
+                    "name": cell.attack,
+                    "white": cell.white_box,
+                    "gray": cell.gray_box,
+                    "relative_noise": cell.relative_length,
+                    "absolute_noise": cell.absolute_length,
+                    "zero_gradients": cell.zero_gradients,
+                }
+                for cell in row.cells
+            ],
+        }
+        for row in rows
+    ]
+    return stamped("paper", {"protocol": "paper", "rows": found})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.files.json_records import stamped
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.preactivations import PreActivations
-from onnx_jumprelu.tuning.record_file import SCHEMA
 from onnx_jumprelu.tuning.result import TrialPoint, Tuning
-from onnx_jumprelu.version import __version__
 
 Json = dict[str, Any]
 QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -24,13 +22,11 @@ def tuning_dict(tuning: Tuning, recipe_file: str | None = None) -> Json:
     examples. `front` and `finalists` are under thorough attacks on the search's examples, `trials` (all candidates)
     under quick attacks on at most the first 400 of them. A jump is a number, or a list with one number per channel.
     """
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
+    content = {
         "model": tuning.model,
         "model_sha256": tuning.model_sha256,
         "data": tuning.data,
-        "recipe": json.loads(tuning.recipe.to_json()),
+        "recipe": tuning.recipe.to_dict(),
         "recipe_file": recipe_file,
         "jumps": _by_site(tuning.parameters),
         "clean_accuracy": {"original": tuning.original.clean_accuracy, "patched": tuning.chosen.clean_accuracy},
@@ -63,6 +59,7 @@ def tuning_dict(tuning: Tuning, recipe_file: str | None = None) -> Json:
         "cut_short": tuning.cut_short,
         "seconds": tuning.seconds,
     }
+    return stamped("tuning", content)
 
 
 def quantiles(sites: Sequence[PreActivations], levels: Sequence[float] = QUANTILE_LEVELS) -> list[Json]:

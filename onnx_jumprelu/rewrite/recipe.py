@@ -5,6 +5,8 @@ globs over later ones. Without a default, a site that no entry matches stays as 
 site (axis 1) its own jump.
 
     {"default": 0.5, "sites": {"conv1/relu": [1.5, 0.0, 1.25], "layer4/*": 0.0}}
+
+A recipe that this tool writes also names its schema and the tool's version.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from onnx_jumprelu.activation.parameters import Parameters, checked_number
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.files.json_records import schema_id, stamped
 
 MOST_NAMES_SHOWN = 20
 
@@ -82,19 +85,25 @@ class Recipe:
 
     def to_json(self) -> str:
         """The recipe as the text of a recipe file."""
+        return json.dumps(stamped("recipe", self.to_dict()), indent=2) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON content: `default`, where there is one, and `sites`."""
         content = {} if self.default is None else {"default": self.default}
         sites = {
             name: Parameters.checked(jump, f"the jump of site '{name}'").to_json() for name, jump in self.sites.items()
         }
-        return json.dumps({**content, "sites": sites}, indent=2) + "\n"
+        return {**content, "sites": sites}
 
 
 def _parse(content: object) -> Recipe:
     if not isinstance(content, dict):
         raise OptionError('a recipe is an object such as {"default": 0.5, "sites": {"relu1": 1.0}}')
-    unknown = sorted(set(content) - {"default", "sites"})
+    unknown = sorted(set(content) - {"default", "sites", "schema", "version"})
     if unknown:
         raise OptionError(f"unknown key '{unknown[0]}'; a recipe has 'default' and 'sites'")
+    if content.get("schema", schema_id("recipe")) != schema_id("recipe"):
+        raise OptionError(f"its schema is '{content['schema']}', not '{schema_id('recipe')}'")
     default, sites = content.get("default"), content.get("sites", {})
     if not isinstance(sites, dict):
         raise OptionError("'sites' must be an object of jumps by site name or glob")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from onnx_jumprelu.activation.finder import READS_VALUES as READS_VALUES_OF_JUMPRELU
+from onnx_jumprelu.activation.finder import JUMPRELU_READS_VALUES
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, walk_scopes
@@ -196,7 +196,7 @@ def fused(node: NodeProto) -> Refusal | None:
 
 
 # Operators whose constant inputs the recognisers read: bounds, slopes and zeros of rectifiers; jumps of JumpReLUs.
-READS_VALUES = frozenset({"Clip", "Max", "PRelu"}) | READS_VALUES_OF_JUMPRELU
+READS_VALUES = frozenset({"Clip", "Max", "PRelu"}) | JUMPRELU_READS_VALUES
 
 
 def tensors_to_decode(model: ModelProto) -> set[str]:

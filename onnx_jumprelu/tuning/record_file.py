@@ -12,7 +12,7 @@ from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.files.json_records import Entries, UnfitError
 from onnx_jumprelu.tuning.result import SearchRecord, TrialPoint
 
-SCHEMA = "onnx-jumprelu/tuning/1"
+SCHEMA = json_records.schema_id("tuning")
 
 
 def read_search_record(path: Path, model: Path) -> SearchRecord:

@@ -60,7 +60,7 @@ def gathered(
         n_examples=len(x),
         n_classes=classifier.n_classes,
         clean=float(1 - wrong.mean()),
-        noise=float(1 - is_wrong(classifier.logits(noisy), labels).mean()),
+        under_noise=float(1 - is_wrong(classifier.logits(noisy), labels).mean()),
         unbounded=_unbounded(classifier.with_surrogate(SMOOTH if jump_sites else EXACT), x, labels, norm, rng),
         flat=float((standing & _flat(views, x, noisy, labels)).mean()),
         looks_like_probabilities=_are_probabilities(logits),

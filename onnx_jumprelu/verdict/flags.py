@@ -24,7 +24,7 @@ class Evidence:
         n_examples: Number of examples.
         n_classes: Number of classes.
         clean: Clean accuracy.
-        noise: Accuracy under random noise of the attacks' size.
+        under_noise: Accuracy under random noise of the attacks' size.
         unbounded: Accuracy under PGD with a budget that covers the whole data space.
         flat: Share of the examples that no attack fooled and at which every gradient is 0.
         looks_like_probabilities: Whether the outputs are probabilities, not logits.
@@ -36,7 +36,7 @@ class Evidence:
     n_examples: int
     n_classes: int
     clean: float
-    noise: float
+    under_noise: float
     unbounded: float
     flat: float
     looks_like_probabilities: bool
@@ -75,7 +75,7 @@ def _robust(row: Row) -> float:
 
 
 @dataclass(frozen=True)
-class Check:
+class FlagRule:
     """A flag of the registry.
 
     Attributes:
@@ -87,12 +87,12 @@ class Check:
     undermines: bool
 
 
-FLAGS: dict[str, Check] = {}
+FLAGS: dict[str, FlagRule] = {}
 
 
 def _flag(name: str, *, undermines: bool) -> Callable[[Callable[[Evidence], str | None]], object]:
-    def register(message: Callable[[Evidence], str | None]) -> Check:
-        FLAGS[name] = Check(message, undermines)
+    def register(message: Callable[[Evidence], str | None]) -> FlagRule:
+        FLAGS[name] = FlagRule(message, undermines)
         return FLAGS[name]
 
     return register
@@ -199,11 +199,11 @@ def _no_budget_is_large_enough(seen: Evidence) -> str | None:
 @_flag("noise-is-as-good", undermines=True)
 def _noise_is_as_good(seen: Evidence) -> str | None:
     best = min((row.robust_accuracy for row in seen.rows), default=None)
-    if best is None or seen.noise >= seen.clean - CLEAR or best < seen.noise - CLEAR:
+    if best is None or seen.under_noise >= seen.clean - CLEAR or best < seen.under_noise - CLEAR:
         return None
     return (
-        f"random noise leaves {seen.noise:.1%} standing and the best attack {best:.1%}: the attacks do no better than "
-        "chance, so they do not work; check the data's scale, mean and std"
+        f"random noise leaves {seen.under_noise:.1%} standing and the best attack {best:.1%}: the attacks do no "
+        "better than chance, so they do not work; check the data's scale, mean and std"
     )
 
 
@@ -229,7 +229,7 @@ def _random_outputs(seen: Evidence) -> str | None:
 
 def raised(seen: Evidence) -> Iterator[Flag]:
     """Every flag that a model's evidence raises."""
-    for name, check in FLAGS.items():
-        message = check.message(seen)
+    for name, rule in FLAGS.items():
+        message = rule.message(seen)
         if message is not None:
-            yield Flag(name, seen.model, message, check.undermines)
+            yield Flag(name, seen.model, message, rule.undermines)

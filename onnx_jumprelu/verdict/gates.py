@@ -55,7 +55,8 @@ class Policy:
         min_clean: Lowest clean accuracy of the model.
         max_drop: Largest drop of clean accuracy from the original to the patched model.
         min_robust: Lowest worst case of the model.
-        min_gain: Lowest gain. A limit above 0 also asks that the gain is shown, as `Verdict.gain_shown` defines it.
+        min_gain: Lowest gain. It fails where attacks with gradients could not work on the patched model. A limit
+            above 0 also asks that the gain is shown, as `Verdict.gain_shown` defines it.
         max_latency_ratio: Highest latency of the patched model divided by that of the original.
     """
 
@@ -135,7 +136,7 @@ def checked_gates(verdict: Verdict, policy: Policy) -> tuple[Gate, ...]:
     """
     if len(verdict.models) == 1:
         policy.check_one_model()
-    return tuple(CHECKS[name](verdict, limit) for name, limit in policy.limits().items())
+    return tuple(CONDITIONS[name](verdict, limit) for name, limit in policy.limits().items())
 
 
 def _min_clean(verdict: Verdict, limit: float) -> Gate:
@@ -162,10 +163,10 @@ def _min_gain(verdict: Verdict, limit: float) -> Gate:
     if gain.low <= 0:
         interval += ", which does not lie above 0"
     gate = _restricted(_at_least("min-gain", "gain", gain.value, limit), [], [interval])
-    if limit <= 0:
-        return _restricted(gate, [] if verdict.complete else [INCOMPLETE], [])
-    reasons = [*verdict.doubts(verdict.subject), *([] if verdict.complete else [INCOMPLETE])]
-    return replace(_restricted(gate, reasons, []), ok=gate.ok and verdict.gain_shown)
+    # A gain that no attack could lower passes no limit; a limit above 0 also asks for every kind of attack.
+    doubts = verdict.broken(verdict.subject) if limit <= 0 else verdict.doubts(verdict.subject)
+    gate = _restricted(gate, [*doubts, *([] if verdict.complete else [INCOMPLETE])], [])
+    return gate if limit <= 0 else replace(gate, ok=gate.ok and verdict.gain_shown)
 
 
 def _max_latency_ratio(verdict: Verdict, limit: float) -> Gate:
@@ -175,7 +176,7 @@ def _max_latency_ratio(verdict: Verdict, limit: float) -> Gate:
     return _at_most(name, "latency ratio", ratio, limit)
 
 
-CHECKS: dict[str, Callable[[Verdict, float], Gate]] = {
+CONDITIONS: dict[str, Callable[[Verdict, float], Gate]] = {
     "min_clean": _min_clean,
     "max_drop": _max_drop,
     "min_robust": _min_robust,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def attack(
     norm: NormName | None = None,
     surrogate: SurrogateName | None = None,
     seed: int = 0,
-    on_progress: Callable[[float], None] = lambda _: None,
+    progress: bool | Callable[[float], None] = False,
     **settings: Any,  # noqa: ANN401 - the attack checks them
 ) -> AttackRun:
     """Attack a model: `attack("model.onnx", (x, labels), "apgd-ce", eps=8/255)`.
@@ -73,7 +74,7 @@ def attack(
         norm: `Linf` (the default) or `L2`.
         surrogate: The derivative at JumpReLU sites: `exact` (the default), `relu` or `smooth`.
         seed: Seed of all randomness.
-        on_progress: Called with the share of the work that is done, from 0 to 1.
+        progress: True for lines on stderr, or a function that is called with the share of the work done, up to 1.
         **settings: Other settings of a named attack, such as `n_iter`.
 
     Raises:
@@ -94,7 +95,26 @@ def attack(
         raise OptionError(f"attack: give a name or an attack such as attacks.PGD(eps=0.1), not {attack!r}")
     if surrogate is not None:
         target = replace(target, surrogate=surrogate)
-    return attack_data(target, given, chosen, seed=seed, on_progress=on_progress)
+    return attack_data(
+        target, given, chosen, seed=seed, on_progress=_shown(progress, f"{chosen.name} on {target.name}")
+    )
+
+
+def _shown(progress: bool | Callable[[float], None], work: str) -> Callable[[float], None]:  # noqa: FBT001 - of `attack`
+    """What to call with the share of the work done; for True it writes a line at each tenth."""
+    if progress is False:
+        return lambda _: None
+    if progress is not True:
+        return progress
+    tenths = -1
+
+    def show(share: float) -> None:
+        nonlocal tenths
+        if int(share * 10) > tenths:
+            tenths = int(share * 10)
+            sys.stderr.write(f"{work}: {share:.0%}\n")
+
+    return show
 
 
 def attack_data(

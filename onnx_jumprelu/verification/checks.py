@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from onnx_jumprelu.activation.definition import at_discontinuity, edge_values, jumprelu
+from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge_values
 from onnx_jumprelu.activation.lowerings import LOWERINGS, parameter_type
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError, RunError
@@ -174,7 +174,7 @@ def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
         runner = pair.runner(model, pair.patched, optimize=optimize)
         for piece in np.array_split(x, -(-x.size // LARGEST_PIECE)):
             (y,) = runner.run(None, {site.input: piece})
-            wrong = difference(y, jumprelu(piece, parameters, cap, keep_nan=bool(keeps_nan)))
+            wrong = difference(y, activate(piece, parameters, cap, keep_nan=bool(keeps_nan)))
             if wrong:
                 raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
     return 2 * int((~undecided).sum())
@@ -193,7 +193,7 @@ def _sites_inside(pair: Pair) -> tuple[int, int, str]:
             shapes = f"{list(x.shape)} becomes {list(y.shape)}"
             raise FailedError(f"site '{site.name}' changes its input's shape on {source}: {shapes}")
         parameters = pair.parameters(region).rounded(helper.np_dtype_to_tensor_dtype(x.dtype))
-        expected = jumprelu(x, parameters, region.found.cap)
+        expected = activate(x, parameters, region.found.cap)
         decided = ~np.isnan(x)
         if x.dtype == np.float16:
             # On the CPU, onnxruntime computes float16 in float32 and merges casts, so it may compare before it rounds.

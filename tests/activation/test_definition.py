@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnx_jumprelu.activation.definition import at_discontinuity, edge_values, jumprelu
+from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge_values
 from onnx_jumprelu.activation.parameters import Parameters
 from tests.models import f32, oracle
 
@@ -16,20 +16,20 @@ HALF = Parameters(0.5)
 def test_agrees(elem_type: int, cap: float | None) -> None:
     x = edge_values(elem_type, HALF, cap, seed=0)
     x = x[~np.isnan(x)]
-    y = jumprelu(x, HALF, cap)
+    y = activate(x, HALF, cap)
     assert y.dtype == x.dtype
     assert np.array_equal(y, oracle(x, 0.5, np.inf if cap is None else cap))
 
 
 def test_per_channel() -> None:
     x = np.asarray([[[1.0, 2.0], [1.0, 2.0]]])
-    assert jumprelu(x, Parameters((0.0, 1.5))).tolist() == [[[1.0, 2.0], [0.0, 2.0]]]
+    assert activate(x, Parameters((0.0, 1.5))).tolist() == [[[1.0, 2.0], [0.0, 2.0]]]
 
 
 def test_nan() -> None:
     x = f32([np.nan, 1])
-    assert jumprelu(x, HALF).tolist() == [0, 1]
-    assert np.isnan(jumprelu(x, HALF, keep_nan=True)[0])
+    assert activate(x, HALF).tolist() == [0, 1]
+    assert np.isnan(activate(x, HALF, keep_nan=True)[0])
 
 
 def test_edge_values_hold_the_jump_and_its_neighbours() -> None:

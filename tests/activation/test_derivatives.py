@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_jumprelu.activation.definition import jumprelu
+from onnx_jumprelu.activation.definition import activate
 from onnx_jumprelu.activation.derivatives import SMALLEST_TEMPERATURE, SURROGATES, TEMPERATURE
 from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Array
@@ -35,7 +35,7 @@ def points(jump: Jump) -> Array:
 
 def derivative(surrogate: str, x: Array, parameters: Parameters) -> Array:
     operands = {name: value.view(Numbers) for name, value in parameters.arrays(x.ndim).items()}
-    y = jumprelu(x, parameters)
+    y = activate(x, parameters)
     g = np.full_like(x, 2.0).view(Numbers)
     return np.asarray(SURROGATES[surrogate](x.view(Numbers), y.view(Numbers), operands, g)) / 2
 
@@ -49,7 +49,7 @@ def smooth_step(x: Array, parameters: Parameters) -> Array:
 
 # What each surrogate is the derivative of.
 FUNCTIONS = {
-    "exact": jumprelu,
+    "exact": activate,
     "relu": lambda x, _: np.maximum(x, 0),
     "smooth": smooth_step,
 }

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +20,7 @@ from onnx_jumprelu.cli import main
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.report import text_tables
+from onnx_jumprelu.report.schemas import json_schema
 from onnx_jumprelu.verification.verify import verify
 from onnx_jumprelu.version import __version__
 from tests.models import NESTED, RELU, parse, single, with_external_weights
@@ -272,10 +274,14 @@ def test_demo_tells_the_story_and_its_commands_work(folder: Path, capsys: Captur
     out = capsys.readouterr().out
     for part in ("5 activation sites", "5 sites patched", "verified: the rewrite is right", "worst case"):
         assert part in out
-    assert re.search("(Gain|No gain) shown", out)
+    assert re.search("Gain shown|Loss shown|Undecided", out)
     assert (folder / "onnx-jumprelu-demo" / "digits_cnn.jumprelu.onnx").is_file()
     content = json.loads((folder / "story.json").read_text())
-    assert list(content) == ["inspect", "tune", "patch", "verify", "validate"]
+    assert list(content) == ["schema", "version", "inspect", "tune", "patch", "verify", "validate"]
+    schemas = {"inspect": "inspection", "tune": "tuning", "patch": "patch", "verify": "verification"}
+    for step, name in {**schemas, "validate": "verdict"}.items():
+        jsonschema.validate(content[step], json_schema(name), jsonschema.Draft202012Validator)
+    jsonschema.validate(content, json_schema("demo"), jsonschema.Draft202012Validator)
     assert content["verify"]["ok"]
     assert content["validate"]["complete"]
     commands = re.findall(r"^\$ onnx-jumprelu (.*)$", out, re.MULTILINE)

@@ -62,7 +62,7 @@ COMMANDS = [
         "verdict",
         [
             *("validate", "model.onnx", "patched.onnx", "--data", "data.npz", "--eps", "0.1"),
-            *("--attacks", "fgsm,square", "--min-clean", "0.1", "--min-gain", "-1"),
+            *("--attacks", "fgsm,square", "--min-clean", "0.1", "--max-drop", "1"),
         ],
     ),
 ]

@@ -179,7 +179,7 @@ def test_a_recipe_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     onnx.save(net(), tmp_path / "net.onnx")
     recipe = tmp_path / "recipe.json"
     recipe.write_text(Recipe(None, {"b": JUMPS}).to_json())
-    assert json.loads(recipe.read_text()) == {"sites": {"b": list(JUMPS)}}
+    assert json.loads(recipe.read_text())["sites"] == {"b": list(JUMPS)}
     given = [str(tmp_path / "net.onnx"), "--recipe", str(recipe), "-o", str(tmp_path / "out.onnx"), "--verify"]
     assert main(["patch", *given]) == 0
     assert "jump 0 to 1.25, per channel" in capsys.readouterr().out

@@ -50,6 +50,7 @@ def test_an_unknown_site_lists_the_sites(name: str) -> None:
         ("[1]", "a recipe is an object"),
         ("{}", "neither a default nor a site"),
         ('{"defualt": 1}', "unknown key 'defualt'"),
+        ('{"schema": "onnx-jumprelu/tuning/1", "sites": {}}', "its schema is 'onnx-jumprelu/tuning/1'"),
         ('{"sites": [1]}', "'sites' must be an object"),
         ('{"default": -1}', "the default must be a finite number of at least 0, not -1"),
         ('{"default": NaN}', "the default must be a finite number"),

@@ -7,12 +7,14 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
 
 from onnx_jumprelu import Recipe, patch_file
 from onnx_jumprelu.cli import main
+from onnx_jumprelu.report.schemas import json_schema
 from tests.tuning.networks import GAINING, INDIFFERENT, SCALED, examples, near_and_far, often_noisy, saved
 
 Captured = pytest.CaptureFixture[str]
@@ -52,7 +54,9 @@ class TestResult:
 
     def test_the_recipe_is_one_that_patch_takes(self, capsys: Captured) -> None:
         result = ran(capsys)
-        assert json.loads(Path("model.recipe.json").read_text(encoding="utf-8")) == result["recipe"]
+        recipe = json.loads(Path("model.recipe.json").read_text(encoding="utf-8"))
+        jsonschema.validate(recipe, json_schema("recipe"), jsonschema.Draft202012Validator)
+        assert {key: value for key, value in recipe.items() if key not in {"schema", "version"}} == result["recipe"]
         assert main(["patch", "model.onnx", "--recipe", "model.recipe.json", "-o", "out.onnx", "--quiet"]) == 0
         recipe = Recipe.read("model.recipe.json")
         patched = patch_file("model.onnx", "again.onnx", recipe=recipe)

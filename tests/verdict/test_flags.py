@@ -126,14 +126,14 @@ CLEAN = Evidence(
     n_examples=100,
     n_classes=10,
     clean=0.98,
-    noise=0.97,
+    under_noise=0.97,
     unbounded=0.0,
     flat=0.0,
     looks_like_probabilities=False,
     repeats=True,
 )
 RAISING = {
-    "near-chance": replace(CLEAN, clean=0.15, noise=0.14, unbounded=0.1, rows=[row("pgd", "white-box", 0.05)]),
+    "near-chance": replace(CLEAN, clean=0.15, under_noise=0.14, unbounded=0.1, rows=[row("pgd", "white-box", 0.05)]),
     "zero-gradients": replace(CLEAN, rows=[row("pgd", "white-box", 0.3, 0.2)]),
     "gradients-vanish": replace(CLEAN, flat=0.02),
     "exact-gradients-mislead": replace(CLEAN, rows=[*CLEAN.rows, row("pgd:relu", "adaptive", 0.1)]),
@@ -141,7 +141,7 @@ RAISING = {
     "transfer-beats-white-box": replace(CLEAN, rows=[row("pgd", "white-box", 0.6), row("pgd", "gray-box", 0.5, None)]),
     "iterating-does-not-help": replace(CLEAN, rows=[row("fgsm", "white-box", 0.6), row("pgd", "white-box", 0.6)]),
     "no-budget-is-large-enough": replace(CLEAN, unbounded=0.2),
-    "noise-is-as-good": replace(CLEAN, noise=0.4, rows=[row("pgd", "white-box", 0.4)]),
+    "noise-is-as-good": replace(CLEAN, under_noise=0.4, rows=[row("pgd", "white-box", 0.4)]),
     "probabilities": replace(CLEAN, looks_like_probabilities=True),
     "random-outputs": replace(CLEAN, repeats=False),
 }

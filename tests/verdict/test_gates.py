@@ -10,7 +10,7 @@ from onnx_jumprelu import OptionError
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.names import Kind, ModelName
 from onnx_jumprelu.report.phrases import headline
-from onnx_jumprelu.verdict.gates import CHECKS, Policy, read_policy
+from onnx_jumprelu.verdict.gates import CONDITIONS, Policy, read_policy
 from onnx_jumprelu.verdict.result import Flag, Row, Verdict
 
 
@@ -61,7 +61,7 @@ def test_each_gate(name: str) -> None:
 
 
 def test_every_condition_has_its_check() -> None:
-    assert list(CHECKS) == [entry.name for entry in fields(Policy)]
+    assert list(CONDITIONS) == [entry.name for entry in fields(Policy)]
 
 
 def test_no_policy_no_gate() -> None:
@@ -138,10 +138,12 @@ def test_a_gain_that_is_in_doubt_is_not_shown(name: str) -> None:
     (gate,) = verdict.check(Policy(min_gain=0.1))
     assert not gate.ok
     assert all(doubt in gate.detail for doubt in doubts)
+    (gate,) = verdict.check(Policy(min_gain=0.0))
+    assert gate.ok == (verdict.broken("patched") == ())
     (gate,) = verdict.check(Policy(min_robust=0.1))
     assert gate.ok
     assert "this may be too high" in gate.detail
-    assert "but nothing is shown: " + "; ".join(doubts) in headline(verdict).sentence
+    assert "but this does not show a gain: " + "; ".join(doubts) in headline(verdict).sentence
 
 
 def test_what_does_not_undermine_a_gain() -> None:
