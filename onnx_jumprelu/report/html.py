@@ -96,7 +96,7 @@ def render(
 
 
 def _attack(row: verdict_rows.AttackRow, models: Sequence[ModelName]) -> tuple[str, ...]:
-    return row.name, row.kind, *row.robust(models), row.zero_gradients(models), row.seconds
+    return row.name, row.kinds, *row.robust(models), row.zero_gradients(models), row.seconds
 
 
 def _bars(jumps: Mapping[str, Parameters]) -> list[Bar]:

@@ -61,7 +61,7 @@ def _kinds(verdict: Verdict) -> str:
 def _attacks(verdict: Verdict) -> str:
     models = verdict.models
     rows = [
-        (_text(row.name), row.kind, *map(_text, row.robust(models)), _text(row.zero_gradients(models)))
+        (_text(row.name), row.kinds, *map(_text, row.robust(models)), _text(row.zero_gradients(models)))
         for row in verdict_rows.attacks(verdict.own_rows)
     ]
     head = ("attack", "kind", *verdict_rows.columns(verdict), "zero gradients")

@@ -40,7 +40,7 @@ class AttackRow:
     """One attack, on each model that it ran on."""
 
     name: str
-    kind: Kind  # if the models differ, that on the patched one
+    kind: Kind  # on the model on which it ran first
     rows: dict[ModelName, Row] = field(default_factory=dict)
 
     def robust(self, models: Sequence[ModelName]) -> tuple[str, ...]:
@@ -51,6 +51,11 @@ class AttackRow:
         """Share of gradients that were 0, on each model; empty where the attack uses none."""
         shares = [self.rows[model].zero_gradients if model in self.rows else None for model in models]
         return "" if set(shares) == {None} else " / ".join(map(percent, shares))
+
+    @property
+    def kinds(self) -> str:
+        """What kind of attack it is: `white-box / adaptive` where only the second model has a site to adapt to."""
+        return " / ".join(dict.fromkeys(row.kind for row in self.rows.values()))
 
     @property
     def seconds(self) -> str:
@@ -85,8 +90,6 @@ def attacks(rows: Sequence[Row]) -> list[AttackRow]:
             place = AttackRow(row.label, row.kind)
             found.append(place)
         place.rows[row.model] = row
-        if row.model == "patched":
-            place.kind = row.kind
     return sorted(found, key=lambda each: each.kind in REPLAYED_KINDS)
 
 

@@ -49,7 +49,7 @@ def _kinds(verdict: Verdict, *, color: bool) -> str:
 def _attacks(verdict: Verdict, *, color: bool) -> str:
     models = verdict.models
     rows = [
-        (row.name, row.kind, *row.robust(models), row.zero_gradients(models), row.seconds)
+        (row.name, row.kinds, *row.robust(models), row.zero_gradients(models), row.seconds)
         for row in verdict_rows.attacks(verdict.own_rows)
     ]
     return table(("attack", "kind", *verdict_rows.columns(verdict), "zero gradients", "time"), rows, color=color)

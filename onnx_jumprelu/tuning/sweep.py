@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import ModelProto
 
@@ -62,16 +64,7 @@ class Sweep:
         self._inputs = [(site.inputs, site.parameters.n_channels) for site in result.sites]
         self._per_channel = per_channel
         with naming(target.name):
-            self._classifier = OnnxClassifier(
-                result.model,
-                bounds=target.bounds,
-                mean=target.mean,
-                std=target.std,
-                input_name=target.input_name,
-                output_name=target.output_name,
-                providers=target.providers,
-                threads=target.threads,
-            )
+            self._classifier = replace(target, model=result.model, surrogate="exact").classifier()
         # Each surrogate keeps its sessions for the whole sweep.
         self._with = {name: self._classifier.with_surrogate(name) for name in SURROGATES}
 

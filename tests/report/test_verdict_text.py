@@ -133,6 +133,15 @@ def test_replayed_attacks_come_last() -> None:
     assert kinds == ["white-box", "adaptive", "black-box", "gray-box", "transfer"]
 
 
+def test_an_attack_that_adapted_to_one_model_only_says_so() -> None:
+    rows = [
+        verdicts.row("apgd-ce (relu)", "white-box", "original", 100),
+        verdicts.row("apgd-ce (relu)", "adaptive", "patched", 120),
+    ]
+    assert [row.kinds for row in verdict_rows.attacks(rows)] == ["white-box / adaptive"]
+    assert [row.kinds for row in verdict_rows.attacks(rows[1:])] == ["adaptive"]
+
+
 def test_kinds_of_a_curve_stand_in_the_order_of_every_report() -> None:
     kinds = {"gray-box": 0.5, "new kind": 0.5, "adaptive": 0.5, "white-box": 0.5}
     curve = [replace(verdicts.CURVE[0], kinds={"patched": kinds})]

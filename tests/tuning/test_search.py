@@ -62,6 +62,11 @@ class TestSweep:
         np.testing.assert_allclose(logits, expected, rtol=1e-5)
         assert np.abs(sweep.at(sweep.zero).logits(x) - expected).max() > 0.01
 
+    def test_the_model_is_opened_with_all_options_of_its_target(self, tmp_path: Path) -> None:
+        target = Target(saved(tmp_path, GAINING), bounds=(0, 2), batch_size=3, surrogate="relu")
+        classifier = Sweep(target).at((0.0, 0.0))
+        assert (classifier.bounds, classifier.batch_size, classifier.surrogate) == ((0, 2), 3, "exact")
+
     def test_jumps_per_channel_are_those_of_a_patched_model(self, tmp_path: Path) -> None:
         path = saved(tmp_path, GAINING)
         x, labels = examples(40)
