@@ -125,4 +125,9 @@ def in_color() -> bool:
 def warn(concerns: Iterable[Concern]) -> None:
     """What is implausible, one line each on stderr; `--quiet` does not silence it."""
     for concern in concerns:
-        typer.echo(f"onnx-jumprelu: warning: {concern.message}", err=True)
+        warn_of(concern.message)
+
+
+def warn_of(message: str) -> None:
+    """One line on stderr."""
+    typer.echo(f"onnx-jumprelu: warning: {message}", err=True)

@@ -27,7 +27,7 @@ from onnx_jumprelu.cli.options import (
     data_option,
     eps_option,
 )
-from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
+from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn, warn_of
 
 if TYPE_CHECKING:
     from onnx_jumprelu.classifier.target import Target
@@ -251,7 +251,12 @@ def run(
     start = f"{count(total, 'attack')} on {count(len(used.x), 'example')}"
     with progress("validating", total, "attack", quiet=result.quiet, long=True, start=start) as shown:
         verdict = judge(
-            experiment, checkpoint=checkpoint, on_start=shown.takes, on_done=shown.step, on_progress=shown.running
+            experiment,
+            checkpoint=checkpoint,
+            on_note=warn_of,
+            on_start=shown.takes,
+            on_done=shown.step,
+            on_progress=shown.running,
         )
     said = {**verdict.about, "command": shlex.join(["onnx-jumprelu", *sys.argv[1:]])}
     verdict = replace(verdict.with_gates(gates), about=said)

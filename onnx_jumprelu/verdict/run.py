@@ -43,6 +43,7 @@ def judge(
     experiment: Experiment,
     *,
     checkpoint: Checkpoint | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
     on_start: Callable[[float], None] = lambda _: None,
     on_done: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[RunningAttack], None] = lambda _: None,
@@ -54,6 +55,7 @@ def judge(
     Args:
         experiment: The models, the data, the budget.
         checkpoint: Where finished attacks are kept, and read from if they finished before.
+        on_note: Called before the first attack with each thing that seems wrong with the choice of the models.
         on_start: Called before the first attack with an estimate of the seconds that all of them take at most.
         on_done: Called with the number of attacks that were just finished; there are `n_attacks` in all.
         on_progress: Called as each attack begins, goes on and ends, unless it is read from the checkpoint.
@@ -64,6 +66,8 @@ def judge(
         OptionError: an attack does not exist or cannot be run, or the checkpoint belongs to another experiment.
     """
     run = _Run(experiment, Checkpoint() if checkpoint is None else checkpoint, on_done, on_progress)
+    for note in run.doubtful_choice():
+        on_note(note)
     on_start(run.most_seconds())
     return run.verdict()
 
@@ -139,7 +143,7 @@ class _Run:
             missing=tuple(name for name, _ in work[n_done:]),
             targets={model: target.name for model, target in experiment.targets.items()},
             jump_sites={model: self._jump_sites(model) for model in self._models},
-            notes=tuple(self._notes()),
+            notes=(*self._concerns, *self.doubtful_choice()),
             examples=self._examples,
         )
 
@@ -289,9 +293,8 @@ class _Run:
             classifier=self._classifiers[first],
         )
 
-    def _notes(self) -> Iterator[str]:
-        """What the user may not have meant."""
-        yield from self._concerns
+    def doubtful_choice(self) -> Iterator[str]:
+        """Signs that other models were meant."""
         if len(self._models) == 1:
             return
         original, patched = (self._about[f"{model} SHA-256"] for model in self._models)
