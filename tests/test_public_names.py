@@ -181,6 +181,13 @@ class TestAttack:
         assert lines[0].endswith(": 0%")
         assert lines[-1].endswith(": 100%")
 
+    def test_it_is_shown_in_a_line(self) -> None:
+        run = oj.attack(MODEL, (X, LABELS), "fgsm", eps=0.1)
+        accuracy = f"{run.result.robust_accuracy:.4f}"
+        shown = f"AttackResult('fgsm', 'Linf', eps=0.1, n_examples={len(X)}, robust_accuracy={accuracy})"
+        assert repr(run.result) == shown
+        assert repr(run) == f"AttackRun({run.target.name!r}, 'standard', {shown})"
+
     def test_a_text_is_not_a_number(self) -> None:
         with pytest.raises(oj.OptionError, match="eps must be a number such as 8 / 255, not '8/255'"):
             oj.attack(MODEL, (X, LABELS), eps="8/255")  # type: ignore[arg-type]

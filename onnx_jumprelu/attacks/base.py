@@ -65,6 +65,13 @@ class AttackResult:
     n_queries: int
     seconds: float
 
+    def __repr__(self) -> str:
+        eps = "" if self.eps is None else f", eps={self.eps:g}"
+        return (
+            f"AttackResult({self.attack!r}, {self.norm!r}{eps}, n_examples={len(self.labels)}, "
+            f"robust_accuracy={self.robust_accuracy:.4f})"
+        )
+
     @property
     def clean_accuracy(self) -> float:
         """Share of examples that the model gets right without an attack."""

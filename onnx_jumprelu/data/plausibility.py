@@ -26,7 +26,7 @@ N_EXAMPLES = 100  # enough to tell these mistakes apart, few enough to try many 
 FEWEST = 10  # examples from which on clean accuracy says anything
 LOW_ACCURACY = 0.6  # below it, corrections are tried
 LEAST_IMPROVEMENT = 0.2  # of clean accuracy, for a correction to be suggested
-NEAR_CHANCE = 0.15  # above chance
+LITTLE_ABOVE_CHANCE = 0.15  # above chance
 PIXELS = 255
 IMAGE_RANK, COLORS = 4, 3
 NARROW = 0.02  # share of the bounds that the data fill
@@ -136,7 +136,7 @@ def _of_accuracy(target: Target, data: Data, classifier: OnnxClassifier) -> Iter
     chance = 1 / classifier.n_classes
     if advice is not None:
         yield Concern("accuracy", f"{seen}; {advice}")
-    elif found.low <= chance and found.value <= chance + NEAR_CHANCE:
+    elif found.low <= chance and found.value <= chance + LITTLE_ABOVE_CHANCE:
         yield Concern(
             "accuracy",
             f"{seen}, about as many as by chance; is the data's scale, layout, mean or std wrong, or are the labels in "

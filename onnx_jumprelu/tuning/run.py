@@ -7,6 +7,7 @@ therefore made on examples that the search never attacked.
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,8 +80,9 @@ class TuneSettings:
         norm_named(self.norm)
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop must be between 0 and 1, not {self.max_drop:g}")
-        if self.eps is not None and not (math.isfinite(self.eps) and self.eps > 0):
-            raise OptionError(f"eps must be a finite number above 0, not {self.eps:g}")
+        eps: object = self.eps
+        if eps is not None and not (isinstance(eps, numbers.Real) and math.isfinite(eps) and float(eps) > 0):
+            raise OptionError(f"eps must be a finite number above 0, not {eps}")
         unknown = [family for family in self.families if family not in FAMILIES]
         if unknown or not self.families or isinstance(self.families, str):
             raise OptionError(f"families must be one or more of {', '.join(FAMILIES)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -69,7 +70,8 @@ class Policy:
     def __post_init__(self) -> None:
         """Check the numbers. Raises OptionError."""
         for name, value in self.limits().items():
-            if not math.isfinite(value):
+            given: object = value
+            if not isinstance(given, numbers.Real) or not math.isfinite(given):
                 raise OptionError(f"{name} must be a finite number, not {value}")
             if name in SHARES and not -1 <= value <= 1:
                 raise OptionError(f"{name} is a share, such as 0.97 for 97%, not {value:g}")

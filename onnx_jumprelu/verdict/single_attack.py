@@ -39,6 +39,9 @@ class AttackRun:
     x_adv: Floats
     n_jumprelus: int
 
+    def __repr__(self) -> str:
+        return f"AttackRun({self.target.name!r}, {self.protocol!r}, {self.result!r})"
+
     def save(self, path: Path) -> None:
         """Write `x` (the examples after the attack), `y`, `correct` (before) and `success` to an `.npz` file.
 

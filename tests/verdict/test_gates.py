@@ -193,6 +193,11 @@ def test_percents_are_no_shares(name: str) -> None:
         Policy(**{name: 97.0})
 
 
+def test_a_limit_is_a_number() -> None:
+    with pytest.raises(OptionError, match=r"min_gain must be a finite number, not 0\.1%"):
+        Policy(min_gain="0.1%")  # type: ignore[arg-type]
+
+
 def test_an_incomplete_verdict_passes_no_robustness_gate() -> None:
     verdict = replace(VERDICT, missing=("apgd-t",))
     assert not verdict.complete
