@@ -80,7 +80,7 @@ class AttackResult:
     @property
     def robust_accuracy(self) -> float:
         """Share of examples that the model gets right after the attack."""
-        return float(1.0 - self.success.mean())
+        return float((~self.success).mean())
 
     @property
     def mean_perturbation(self) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from onnx_jumprelu.cli import attack, demo, inspect, patch, revert, tune, validate, verify
 from onnx_jumprelu.cli.options import OUTPUT
@@ -24,8 +24,25 @@ FAILED, UNUSABLE = 1, 2
 # typer's usage errors (a wrong option, a missing argument); typer exports only this one of the family.
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
+
+def _without_flag_types(parameters: list[Any]) -> list[Any]:
+    """The parameters, where a flag takes no value and so shows none in the help, where typer prints `<bool>`."""
+    for each in parameters:
+        if isinstance(each, TyperOption) and each.is_flag:
+            each.metavar = ""
+    return parameters
+
+
+class _Group(TyperGroup):
+    """The program, with flags as in `_Command`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer hides the type
+        return _without_flag_types(super().get_params(ctx))
+
+
 app = typer.Typer(
     name=PROGRAM,
+    cls=_Group,
     help="Retrofit trained ONNX classifiers with JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).",
     no_args_is_help=True,
     add_completion=True,
@@ -51,6 +68,9 @@ def _program(
 
 class _Command(TyperCommand):
     """A command whose `--help` is listed with the output options, not in a panel of its own above all others."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer hides the type
+        return _without_flag_types(super().get_params(ctx))
 
     def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]
         option = super().get_help_option(ctx)

@@ -21,12 +21,13 @@ def finite(value: float | None) -> float | None:
 
 def percent(value: float | None) -> str:
     """A share in percent."""
-    return NOTHING if finite(value) is None else f"{value:.2%}"
+    return NOTHING if finite(value) is None else f"{value:.1%}"
 
 
 def points(value: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * value:+.2f}"
+    """A difference of shares in percentage points, with its sign; more digits where fewer would hide the sign."""
+    shown = f"{100 * value:+.1f}"
+    return f"{100 * value:+.2g}" if value and not float(shown) else shown
 
 
 def with_interval(share: Share) -> str:

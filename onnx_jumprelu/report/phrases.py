@@ -55,7 +55,7 @@ def _reason(verdict: Verdict, gain: Share) -> str:
     if gain.high < 0:
         loss = "the patched model is easier to attack than the original"
         return f"The interval lies below 0{_unless(verdict.broken('original'), 'loss') or f': {loss}'}."
-    return "The interval includes 0, so the difference may be chance."
+    return "The interval includes 0, so the difference may be chance; more examples narrow it."
 
 
 def _unless(doubts: Sequence[str], what: str) -> str:
@@ -110,6 +110,8 @@ def cost(verdict: Verdict) -> str:
     if len(clean) == 1:
         return f"Clean accuracy: {clean[0]}."
     latency = "" if finite(verdict.latency_ratio) is None else f"; {verdict.latency_ratio:.2f} times the latency"
+    if verdict.clean_accuracy("patched").value == verdict.clean_accuracy("original").value:
+        return f"Cost: no clean accuracy lost ({clean[0]} on both models){latency}."
     return f"Cost: clean accuracy {clean[0]} instead of {clean[1]}{latency}."
 
 

@@ -104,11 +104,12 @@ def attack(run: AttackRun, *, color: bool = False) -> str:
         f"{run.target.name}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
         f"{count(len(result.labels), 'example')}"
     )
+    fooled = int((result.success & result.correct).sum())
     rows = [
-        ("clean accuracy", f"{result.clean_accuracy:.2%}"),
-        ("robust accuracy", f"{result.robust_accuracy:.2%}"),
-        ("fooled", str(int((result.success & result.correct).sum()))),
-        ("mean perturbation of the fooled", f"{result.mean_perturbation:.5g}"),
+        ("clean accuracy", f"{result.clean_accuracy:.1%}"),
+        ("robust accuracy", f"{result.robust_accuracy:.1%}"),
+        ("fooled", str(fooled)),
+        ("mean perturbation of the fooled", f"{result.mean_perturbation:.5g}" if fooled else "-"),
         ("largest perturbation", f"{result.max_perturbation:.5g}"),
         ("gradients that were 0", f"{result.zero_gradients} of {result.n_gradients}"),
         ("gradients that were NaN or infinite", f"{result.nan_gradients} of {result.n_gradients}"),

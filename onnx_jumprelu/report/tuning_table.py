@@ -33,7 +33,7 @@ def headline(tuning: Tuning) -> str:
         reason = "no candidate within the clean-accuracy budget beats jump 0 by more than the noise"
     else:
         reason = f"the best candidate changes the worst case on held-out examples by {gain}, which may be chance"
-    return f"{NO_GAIN}: {reason}. The recipe is jump 0 everywhere, which is the original model."
+    return f"{NO_GAIN}: {reason}. The recipe is jump 0 everywhere: there is nothing to patch."
 
 
 def quantiles(sites: Sequence[PreActivations], *, color: bool = False) -> str:

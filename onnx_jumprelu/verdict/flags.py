@@ -138,8 +138,8 @@ def _exact_gradients_mislead(seen: Evidence) -> str | None:
     for same, row in pairs:
         if same is not None and row is not same and row.robust_accuracy < same.robust_accuracy - seen.margin:
             return (
-                f"{same.label} with exact gradients leaves {same.robust_accuracy:.2%} standing, the same attack with "
-                f"{row.surrogate} gradients {row.robust_accuracy:.2%}: the jump hides gradients, so quote the worst "
+                f"{same.label} with exact gradients leaves {same.robust_accuracy:.1%} standing, the same attack with "
+                f"{row.surrogate} gradients {row.robust_accuracy:.1%}: the jump hides gradients, so quote the worst "
                 "case and never the exact-gradient number"
             )
     return None
@@ -152,8 +152,8 @@ def _black_box_beats_white_box(seen: Evidence) -> str | None:
     if best is None or black is None or black.robust_accuracy >= best.robust_accuracy - seen.margin:
         return None
     return (
-        f"an attack without gradients leaves {black.robust_accuracy:.2%} standing, the best one with gradients "
-        f"{best.robust_accuracy:.2%}: the gradients mislead; look for what hides them, and do not trust attacks with "
+        f"an attack without gradients leaves {black.robust_accuracy:.1%} standing, the best one with gradients "
+        f"{best.robust_accuracy:.1%}: the gradients mislead; look for what hides them, and do not trust attacks with "
         "gradients"
     )
 
@@ -164,8 +164,8 @@ def _transfer_beats_white_box(seen: Evidence) -> str | None:
     if best is None or foreign is None or foreign.robust_accuracy >= best.robust_accuracy - seen.margin:
         return None
     return (
-        f"examples made on the {foreign.source} model leave {foreign.robust_accuracy:.2%} standing, the best attack "
-        f"with this model's own gradients {best.robust_accuracy:.2%}: the gradients mislead; look for what hides them, "
+        f"examples made on the {foreign.source} model leave {foreign.robust_accuracy:.1%} standing, the best attack "
+        f"with this model's own gradients {best.robust_accuracy:.1%}: the gradients mislead; look for what hides them, "
         "and do not trust attacks with gradients"
     )
 

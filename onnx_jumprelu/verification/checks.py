@@ -88,7 +88,10 @@ def _uses_bfloat16(model: ModelProto) -> bool:
 def _structure(pair: Pair) -> str:
     pair.regions = compare(pair.original.model, pair.patched.model)
     if not pair.regions:
-        raise FailedError("the models are equal: nothing was patched")
+        raise FailedError(
+            "nothing was patched in the second model, which equals the original; give the original first and the "
+            "patched model second"
+        )
     for location in pair.original.external_data:
         ours, theirs = (file.path.parent / location for file in (pair.original, pair.patched))
         if not ours.samefile(theirs) and not filecmp.cmp(ours, theirs, shallow=False):

@@ -396,6 +396,11 @@ class TestProgram:
         assert main([*command, "--help"]) == 0
         assert "Usage" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("command", [[], ["patch"], ["validate"]])
+    def test_help_shows_no_type_for_flags(self, capsys: Captured, command: list[str]) -> None:
+        assert main([*command, "--help"]) == 0
+        assert "bool" not in capsys.readouterr().out
+
     def test_help_imports_nothing_slow(self) -> None:
         script = (
             "import sys; from onnx_jumprelu.cli import main; main(['--help'])\n"

@@ -55,11 +55,13 @@ def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
     assert gain is not None
     said = phrases.headline(GAIN).sentence
     assert (
-        f"on 83.00% of 200 examples, and the original on 70.00%: a difference of {100 * gain.value:+.2f} points" in said
+        f"on 83.0% of 200 examples, and the original on 70.0%: a difference of {100 * gain.value:+.1f} points" in said
     )
-    assert f"(95% interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})" in said
+    assert f"(95% interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})" in said
     assert said.endswith("The interval lies above 0.")
-    assert phrases.headline(NO_GAIN).sentence.endswith("The interval includes 0, so the difference may be chance.")
+    assert phrases.headline(NO_GAIN).sentence.endswith(
+        "The interval includes 0, so the difference may be chance; more examples narrow it."
+    )
     assert phrases.headline(LOSS).sentence.endswith(
         "The interval lies below 0: the patched model is easier to attack than the original."
     )
@@ -69,16 +71,18 @@ def test_the_headline_gives_the_numbers_the_interval_and_the_reason() -> None:
 @pytest.mark.parametrize("render", [verdict_text.verdict, markdown.render])
 def test_smaller_budgets_count_and_are_not_listed(render: Callable[[Verdict], str]) -> None:
     text = " ".join(render(SMALLER).replace("\\", "").split())
-    assert "on 82.50% of 200 examples, and the original on 69.50%" in text
+    assert "on 82.5% of 200 examples, and the original on 69.5%" in text
     assert "Examples that an attack fooled within a smaller eps of the curve count too." in text
-    assert "69.50%" in next(line for line in render(SMALLER).splitlines() if "uses the model's own" in line)
+    assert "69.5%" in next(line for line in render(SMALLER).splitlines() if "uses the model's own" in line)
     assert "fab-t" not in text
     assert "smaller eps" not in render(GAIN)
 
 
 def test_the_cost() -> None:
-    assert phrases.cost(GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%; 1.25 times the latency."
-    assert phrases.cost(NO_GAIN) == "Cost: clean accuracy 98.00% instead of 99.00%."
+    assert phrases.cost(GAIN) == "Cost: clean accuracy 98.0% instead of 99.0%; 1.25 times the latency."
+    same = replace(GAIN, correct={"original": verdicts.first(198), "patched": verdicts.first(198)})
+    assert phrases.cost(same) == "Cost: no clean accuracy lost (99.0% on both models); 1.25 times the latency."
+    assert phrases.cost(NO_GAIN) == "Cost: clean accuracy 98.0% instead of 99.0%."
 
 
 def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
@@ -111,13 +115,13 @@ def lines_with(text: str, *parts: str) -> list[str]:
 
 def test_the_table_has_a_row_per_attack_with_both_models_side_by_side() -> None:
     text = verdict_text.verdict(GAIN)
-    assert lines_with(text, "  pgd  ", "white-box", "72.00%", "85.00%", "0.00% / 25.00%", "3.0 s")
-    assert lines_with(text, "apgd-ce (smooth)", "adaptive", "70.00%", "83.00%")
-    assert lines_with(text, "pgd from the original", "gray-box", "-", "86.00%", "1.5 s")
-    assert lines_with(text, "clean accuracy", "99.00% (96.43% to 99.73%)", "98.00% (94.97% to 99.22%)")
-    assert lines_with(text, "PGD with exact gradients alone", "72.00%", "85.00%")
+    assert lines_with(text, "  pgd  ", "white-box", "72.0%", "85.0%", "0.0% / 25.0%", "3.0 s")
+    assert lines_with(text, "apgd-ce (smooth)", "adaptive", "70.0%", "83.0%")
+    assert lines_with(text, "pgd from the original", "gray-box", "-", "86.0%", "1.5 s")
+    assert lines_with(text, "clean accuracy", "99.0% (96.4% to 99.7%)", "98.0% (95.0% to 99.2%)")
+    assert lines_with(text, "PGD with exact gradients alone", "72.0%", "85.0%")
     assert lines_with(text, "latency", "1.25 x")
-    assert lines_with(text, "0.2 ", "0.00%", "0.50%")
+    assert lines_with(text, "0.2 ", "0.0%", "0.5%")
 
 
 def test_no_row_is_lost_when_an_attack_ran_twice() -> None:
@@ -154,8 +158,8 @@ def test_each_kind_of_attack_is_counted_example_by_example() -> None:
     rows[1].success[:50] = True  # b fools those that a spares, and the other way round
     rows.append(verdicts.row("c", "adaptive", "patched", 120))
     assert [(row.kind, *row.values) for row in verdict_rows.by_kind(replace(GAIN, rows=tuple(rows)))] == [
-        ("white-box", "-", "50.00%"),
-        ("adaptive", "-", "60.00%"),
+        ("white-box", "-", "50.0%"),
+        ("adaptive", "-", "60.0%"),
     ]
 
 
@@ -163,7 +167,7 @@ def test_the_naive_claim_stands_beside_the_truth(render: Callable[[Verdict], str
     if render is junit.render:
         assert 'name="naive.patched" value="0.77"' in render(NO_GAIN)
     else:
-        said = "would have reported 77.00% for the patched model; the worst case is 70.50%"
+        said = "would have reported 77.0% for the patched model; the worst case is 70.5%"
         assert said in render(NO_GAIN)
     without = replace(NO_GAIN, rows=tuple(row for row in NO_GAIN.rows if row.attack != "pgd"))
     assert "reported" not in render(without)
@@ -282,11 +286,18 @@ def test_notes_are_shown(render: Callable[[Verdict], str]) -> None:
 
 def test_a_verdict_on_one_model_names_no_second_one(render: Callable[[Verdict], str]) -> None:
     text = render(ONE).replace("\\", "")
-    assert "70.00%" in text or 'value="0.7"' in text
+    assert "70.0%" in text or 'value="0.7"' in text
     assert not re.search(r"\b(patched|gain|original)\b", text)
 
 
 def test_the_words_for_one_model() -> None:
-    assert phrases.headline(ONE).sentence == "no attack fools the model on 70.00% of 200 examples."
-    assert phrases.cost(ONE) == "Clean accuracy: 99.00%."
+    assert phrases.headline(ONE).sentence == "no attack fools the model on 70.0% of 200 examples."
+    assert phrases.cost(ONE) == "Clean accuracy: 99.0%."
     assert phrases.subjects(ONE) == "a.onnx"
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"), [(0.0, "+0.0"), (-0.0951, "-9.5"), (0.0003, "+0.03"), (-0.00002, "-0.002")]
+)
+def test_a_difference_never_loses_its_sign(difference: float, shown: str) -> None:
+    assert formatting.points(difference) == shown

@@ -264,6 +264,13 @@ def test_an_unpatched_model_is_not_proved() -> None:
     assert "nothing was patched" in report.checks[-1].detail
 
 
+def test_swapped_models_are_refused_with_advice() -> None:
+    model = parse(NET)
+    report = verify(patch_model(model, 0.5).model, model)
+    assert not report.ok
+    assert "give the original first and the patched model second" in report.checks[-1].detail
+
+
 def test_another_original_is_found() -> None:
     other = parse(NET.replace("0.25", "0.75"))
     assert not verify(other, patch_model(parse(NET), 0.5).model).ok
