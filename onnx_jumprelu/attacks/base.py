@@ -18,7 +18,7 @@ from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import Norm, norm_named
 from onnx_jumprelu.attacks.probe import Classifier, Probe, clip
 from onnx_jumprelu.attacks.progress import Progress
-from onnx_jumprelu.classifier.normalization import pixels_as_floats
+from onnx_jumprelu.classifier.normalization import UINT8_MAX, pixels_as_floats
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.gradient.core.losses import loss_name
 from onnx_jumprelu.names import NormName
@@ -253,8 +253,11 @@ def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, 
     low, high = map(np.float32, classifier.bounds)
     bad = np.flatnonzero(~((rows(x) >= low) & (rows(x) <= high)).all(axis=1))
     if len(bad):
+        first = x[bad[0]]
+        pixels = high == 1 and x.min() >= 0 and UINT8_MAX / 2 < x.max() <= UINT8_MAX
+        advice = f"divide x by {UINT8_MAX} or store it as uint8" if pixels else "give the data before normalization"
         raise DataError(
-            f"x lies outside the bounds {low:g} to {high:g} in {len(bad)} examples, the first being {bad[0]}; "
-            "give the right bounds, or data in data space (before normalization)"
+            f"x lies outside the bounds {low:g} to {high:g} in {len(bad)} examples, the first being {bad[0]} with "
+            f"values from {first.min():g} to {first.max():g}; {advice}, or give other bounds"
         )
     return x, labels.astype(np.int64)

@@ -212,7 +212,8 @@ def _corrections(target: Target, x: Floats) -> Iterator[_Correction]:
     shift, scale = mean_and_std(target.mean, target.std, x.shape[1] if x.ndim > 1 else None, x.ndim)
     for factor, expected in ((1 / PIXELS, f"0 to {PIXELS}"), (PIXELS, "0 to 1")):
         options = f"--mean {_listed(shift, factor)} --std {_listed(scale, factor)}"
-        yield _Correction(f"the model seems to expect values from {expected}; give {options}", x / factor)
+        what = "the model seems to expect" if target.mean is None else "--mean and --std seem to be for"
+        yield _Correction(f"{what} values from {expected}; give {options}", x / factor)
     if target.mean is not None or target.std is not None:
         advice = "the model seems to expect data that are not normalized; leave out --mean and --std"
         yield _Correction(advice, x * scale + shift)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.report import formatting, tuning_picture
 from onnx_jumprelu.report.inline_svg import Figure, captioned
+from onnx_jumprelu.report.tuning_table import in_short
 from onnx_jumprelu.tuning.result import SearchRecord, TrialPoint
 from onnx_jumprelu.tuning.run import MOST_FOR_QUICK
 from onnx_jumprelu.verdict.result import Verdict
@@ -87,17 +88,8 @@ def _figures(record: SearchRecord, sweep: Sequence[TrialPoint]) -> Iterator[Figu
 
 def _finalist(record: SearchRecord, point: TrialPoint) -> tuple[str, ...]:
     place = "chosen" if point.chosen else "front" if point in record.pareto_front else ""
-    return point.family, *_shares(point), place, _jumps(point)
+    return point.family, *_shares(point), place, in_short(point)
 
 
 def _shares(point: TrialPoint) -> tuple[str, str]:
     return formatting.percent(point.clean_accuracy), formatting.percent(point.worst_case)
-
-
-def _jumps(point: TrialPoint) -> str:
-    """The jumps in short: a network may have fifty sites, most of them with jump 0."""
-    given = point.parameters
-    if len(set(given.values())) == 1:
-        return f"{next(iter(given.values())).shown()} everywhere"
-    named = [f"{site} {parameters.shown()}" for site, parameters in given.items() if not parameters.is_relu]
-    return "; ".join([*named, *(["elsewhere 0"] if len(named) < len(given) else [])])

@@ -9,7 +9,7 @@ from onnx_jumprelu.report.text_tables import joined, table
 from onnx_jumprelu.report.tuning_json import QUANTILE_LEVELS
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.preactivations import PreActivations
-from onnx_jumprelu.tuning.result import Judged, Tuning
+from onnx_jumprelu.tuning.result import Judged, TrialPoint, Tuning
 
 ONE_POINT = 0.01
 NO_GAIN = "No jump gains anything on these data"
@@ -77,7 +77,8 @@ def _parts(tuning: Tuning, recipe_file: str | None, *, color: bool) -> Iterator[
         "" if recipe_file is None else f"Recipe: {recipe_file}",
     )
     silenced = table(("site", "jump", "positive pre-activations silenced"), jumps(tuning), color=color)
-    yield joined("The jump of each site", silenced, *_left_out(tuning))
+    patched = any(not parameters.is_relu for parameters in tuning.parameters.values())
+    yield joined(*(("The jump of each site", silenced) if patched else ()), *_left_out(tuning))
     yield joined(
         f"Clean accuracy on all {tuning.n_search + tuning.n_held_out} validation examples; worst case on the "
         f"{tuning.n_held_out} that the search never attacked (95% intervals)",
@@ -133,8 +134,17 @@ def _finalists(tuning: Tuning, *, color: bool) -> str:
             point.family,
             percent(point.clean_accuracy),
             percent(point.worst_case),
-            ", ".join(parameters.shown() for parameters in point.parameters.values()),
+            in_short(point),
         )
         for point in tuning.finalists
     ]
     return table(("", "family", "clean accuracy", "worst case", "jumps"), rows, color=color)
+
+
+def in_short(point: TrialPoint) -> str:
+    """The jumps in short: a network may have fifty sites, most of them with jump 0."""
+    given = point.parameters
+    if len(set(given.values())) == 1:
+        return f"{next(iter(given.values())).shown()} everywhere"
+    named = [f"{site} {parameters.shown()}" for site, parameters in given.items() if not parameters.is_relu]
+    return "; ".join([*named, *(["elsewhere 0"] if len(named) < len(given) else [])])

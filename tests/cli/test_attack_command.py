@@ -227,6 +227,11 @@ class TestMistakes:
             ({"y": np.asarray([-1, 0])}, "label -1 of example 0 is out of range"),
             ({}, "has no labels"),
             ({"x": np.full((2, 1, 8, 8), 1.5, np.float32), "y": np.zeros(2, int)}, "x lies outside the bounds 0 to 1"),
+            (
+                {"x": np.full((2, 1, 8, 8), 1.5, np.float32), "y": np.zeros(2, int)},
+                "give the data before normalization",
+            ),
+            ({"x": np.full((2, 1, 8, 8), 200, np.float32), "y": np.zeros(2, int)}, "200; divide x by 255 or store it"),
             ({"x": np.full((2, 1, 8, 8), np.nan, np.float32), "y": np.zeros(2, int)}, "x lies outside the bounds"),
             ({"x": np.zeros((2, 3, 8, 8), np.float32), "y": np.zeros(2, int)}, "the model takes (N, 1, 8, 8)"),
         ],

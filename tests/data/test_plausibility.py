@@ -108,7 +108,10 @@ class TestAccuracy:
 
     def test_a_mean_and_std_of_pixels_up_to_255(self, model: ModelProto, digits: Data) -> None:
         target = Target(taking(model, 0.5, 0.2), mean=[51], std=[127.5])
-        assert "give --mean 51/255 --std 127.5/255: then" in self.advice(target, digits)
+        advice = self.advice(target, digits)
+        assert (
+            "--mean and --std seem to be for values from 0 to 255; give --mean 51/255 --std 127.5/255: then" in advice
+        )
 
     def test_pixels_for_a_model_of_values_up_to_1(self, samples: Path, digits: Data) -> None:
         model = onnx.load(samples / "digits_relu6.onnx")  # ReLU6 is not indifferent to scale

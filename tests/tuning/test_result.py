@@ -115,6 +115,13 @@ class TestRendering:
         assert text.startswith("Gain shown on 20 examples that the search never attacked")
         assert "Recipe: r.json" in text
         assert "Recipe:" not in found.to_text()
+        assert "The jump of each site" in text
+
+    def test_text_without_a_gain_lists_no_jumps_of_0(self, found: Tuning) -> None:
+        text = replace(found, proposed=found.original).to_text()
+        assert "there is nothing to patch" in text
+        assert "The jump of each site" not in text
+        assert "0 everywhere" in text
 
     def test_dicts_and_csv_say_the_same(self, found: Tuning) -> None:
         rows = list(csv.DictReader(found.to_csv().splitlines()))
