@@ -132,5 +132,5 @@ def matching(pattern: str, names: Collection[str], source: str) -> list[str]:
     if not found:
         shown = ", ".join(list(names)[:MOST_NAMES_SHOWN]) or "none"
         more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
-        raise OptionError(f"{source} names '{pattern}', which is not a site; the sites are: {shown}{more}")
+        raise OptionError(f"{source} names '{pattern}', which matches no site; the sites are: {shown}{more}")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnx_jumprelu.errors import DataError, ProvenanceError, RunError, VerificationError
+from onnx_jumprelu.errors import DataError, ProvenanceError, RunError, VerificationError, naming
 from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.runtime import one_line
 from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
@@ -85,7 +85,8 @@ def verify(
         except (FailedError, StructureError, ProvenanceError, RunError) as error:
             checks.append(Check(name, ok=False, detail=str(error)))
         except DataError:
-            raise
+            with naming(x if isinstance(x, str | Path) else None):
+                raise
         except Exception as error:  # noqa: BLE001 - what cannot be checked is not proved
             checks.append(
                 Check(name, ok=False, detail=f"cannot be checked ({type(error).__name__}: {one_line(error)})")

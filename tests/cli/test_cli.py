@@ -242,7 +242,7 @@ class TestVerify:
         main(["patch", "nested.onnx", "--jump", "0.5", "-q"])
         np.savez(folder / "d.npz", x=np.ones((1, 4), np.float32), flag=np.asarray(True), trips=np.asarray(2))
         assert main(["verify", "nested.onnx", "nested.jumprelu.onnx", "--data", "d.npz"]) == 2
-        assert "the model has 3 inputs" in capsys.readouterr().err
+        assert "d.npz: the model has 3 inputs" in capsys.readouterr().err
         two = parse(
             """<ir_version: 8, opset_import: ["" : 17]> net (float[N] a, float[N] b) => (float[N] y)
             { c = Add(a, b)  y = Relu(c) }"""
@@ -304,7 +304,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "both": (["patch", "relu.onnx", "--jump", "1", "--recipe", "r.json"], "give either --jump"),
     "unknown site": (
         ["patch", "relu.onnx", "--recipe", "unknown.json"],
-        "names 'conv9', which is not a site; the sites are: y",
+        "names 'conv9', which matches no site; the sites are: y",
     ),
     "no recipe": (["patch", "relu.onnx", "--recipe", "none.json"], "none.json: cannot read the recipe"),
     "unknown pattern": (["patch", "relu.onnx", "--jump", "1", "--include", "z*"], "include names 'z*'"),

@@ -222,7 +222,7 @@ class TestSelection:
         assert {site.reason for site in result.skipped} == {"not included", "excluded"}
 
     def test_a_pattern_that_matches_nothing_is_an_error(self) -> None:
-        with pytest.raises(OptionError, match="include names 'conv9', which is not a site; the sites are: a, y"):
+        with pytest.raises(OptionError, match="include names 'conv9', which matches no site; the sites are: a, y"):
             patch_model(parse(TWO), 0.5, include=["conv9"])
 
     def test_nothing_left(self) -> None:

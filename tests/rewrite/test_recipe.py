@@ -39,7 +39,7 @@ def test_without_a_default_the_rest_stays() -> None:
 
 @pytest.mark.parametrize("name", ["conv9", "conv*"])
 def test_an_unknown_site_lists_the_sites(name: str) -> None:
-    with pytest.raises(OptionError, match=r"the recipe names 'conv.', which is not a site; the sites are: a, y"):
+    with pytest.raises(OptionError, match=r"the recipe names 'conv.', which matches no site; the sites are: a, y"):
         patch_model(parse(TWO), recipe=Recipe(0.5, {name: 1.0}))
 
 
