@@ -33,7 +33,7 @@ ACTIVATION = "JumpReLU"
 @command
 def run(
     models: Annotated[
-        list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL...")
+        list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL")
     ],
     jump: Annotated[
         float | None,
