@@ -42,7 +42,7 @@ class OnnxClassifier:
         input_shape: Shape of one example, without the batch; None for a size that the file leaves open.
         batch_size: How many examples are run at once; None until the first run where the file leaves sizes open.
         sha256: Hash of the model that was opened, external weights included.
-        n_jumprelus: How many JumpReLUs it has, not counting branches that are chosen at run time.
+        n_jumprelus: How many JumpReLUs it has, in its main graph and in branches.
         n_jumps: How many of these differ from ReLU, so that a surrogate can replace their gradient.
         stripped: Nodes after the logits that are left out, such as a trailing Softmax.
     """
@@ -97,10 +97,11 @@ class OnnxClassifier:
             known = channels if isinstance(channels, int) else max(given)
             self._input = in_data_space(whole, ends.input, *mean_and_std(mean, std, known, len(shape)))
         self.bounds = (float(bounds[0]), float(bounds[1]))
-        scope = next(iter(walk_scopes(whole)))
-        self._jumprelus = tuple(find_jumprelus(scope).values())
-        self.n_jumprelus = len(self._jumprelus)
-        self.n_jumps = sum(not site.is_relu(scope) for site in self._jumprelus)
+        # In the branches of an If too: a surrogate replaces their gradients like all others.
+        sites = [(site, scope) for scope in walk_scopes(whole) for site in find_jumprelus(scope).values()]
+        self._jumprelus = tuple(site for site, _ in sites)
+        self.n_jumprelus = len(sites)
+        self.n_jumps = sum(not site.is_relu(scope) for site, scope in sites)
         self.surrogate, self.n_classes, self.stripped = surrogate, ends.n_classes, ends.stripped
         self.input_shape = tuple(size if isinstance(size, int) else None for size in shape[1:])
         self._fixed_batch = shape[0] if isinstance(shape[0], int) else None

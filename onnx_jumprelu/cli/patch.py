@@ -32,9 +32,7 @@ ACTIVATION = "JumpReLU"
 
 @command
 def run(
-    models: Annotated[
-        list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL")
-    ],
+    models: Annotated[list[str], typer.Argument(help="Models, globs, or folders of `.onnx` files.", metavar="MODEL")],
     jump: Annotated[
         float | None,
         NUMBER,

@@ -54,7 +54,7 @@ def _reason(verdict: Verdict, gain: Share) -> str:
         return f"The interval lies above 0{_unless(verdict.doubts('patched'), 'gain')}."
     if gain.high < 0:
         loss = "the patched model is easier to attack than the original"
-        return f"The interval lies below 0{_unless(verdict.broken('original'), 'loss') or f': {loss}'}."
+        return f"The interval lies below 0{_unless(verdict.hidden('original'), 'loss') or f': {loss}'}."
     return "The interval includes 0, so the difference may be chance; more examples narrow it."
 
 

@@ -20,6 +20,8 @@ from onnx_jumprelu.verdict.result import EXACT, SMOOTH, Row
 FEW_EXAMPLES = 50  # enough for what must hold for nearly all of them
 UNBOUNDED_STEPS = 100
 PROBABILITIES_SUM = 1e-3  # how far from 1 their sum may be
+FEW_ALONE = 3
+ALONE = 0.01  # relative difference that other orders of summation do not explain
 FLAT_LOSS = "margin"  # a difference of logits: its gradient is 0 only where the logits' own are
 
 
@@ -50,6 +52,7 @@ def gathered(
     logits = classifier.logits(x)
     wrong = is_wrong(logits, labels)
     noisy = clip(x + np.float32(eps) * metric.random(rng, x.shape), classifier.bounds)
+    noisy_logits = classifier.logits(noisy)
     own = [row for row in found if row.model == model]
     standing = ~np.logical_or.reduce([wrong, *(row.success for row in own)])
     surrogates = list(SURROGATES) if jump_sites else [EXACT]
@@ -60,12 +63,27 @@ def gathered(
         n_examples=len(x),
         n_classes=classifier.n_classes,
         clean=float(1 - wrong.mean()),
-        under_noise=float(1 - is_wrong(classifier.logits(noisy), labels).mean()),
+        under_noise=float(1 - is_wrong(noisy_logits, labels).mean()),
         unbounded=_unbounded(classifier.with_surrogate(SMOOTH if jump_sites else EXACT), x, labels, norm, rng),
         flat=float((standing & _flat(views, x, noisy, labels)).mean()),
         looks_like_probabilities=_are_probabilities(logits),
-        repeats=bool(np.array_equal(logits, classifier.logits(x), equal_nan=True)),
+        repeats=_repeat(classifier, x, logits) and _repeat(classifier, noisy, noisy_logits),
+        alone=_are_alone(classifier, noisy, noisy_logits),
+        n_answers=len(np.unique(logits.argmax(axis=1))),
+        distinct=len(np.unique(rows(x), axis=0)) / len(x),
     )
+
+
+def _repeat(classifier: OnnxClassifier, x: Floats, logits: Floats) -> bool:
+    """Whether a second run gives the same logits."""
+    return bool(np.array_equal(logits, classifier.logits(x), equal_nan=True))
+
+
+def _are_alone(classifier: OnnxClassifier, x: Floats, logits: Floats) -> bool:
+    """Whether a few examples have the same logits when they are run one by one, but for rounding."""
+    few = np.concatenate([classifier.logits(one[None]) for one in x[:FEW_ALONE]])
+    together = logits[:FEW_ALONE]
+    return bool(np.allclose(few, together, rtol=ALONE, atol=ALONE * np.abs(together).max(), equal_nan=True))
 
 
 def _unbounded(

@@ -11,6 +11,7 @@ from onnx_jumprelu.verdict.result import EXACT, GRADIENT_KINDS, Flag, Row
 
 CLEAR = 0.02  # difference of two robust accuracies that chance and different steps do not explain
 ENOUGH_FOOLED = 0.1  # share of the examples that one step must fool before more steps can show their worth
+MOST_COPIES = 0.05  # share of copies among the examples that does not change an interval
 NEAR_CHANCE = 0.05  # clean accuracy above that of guessing, up to which the data or their scale must be wrong
 
 
@@ -29,6 +30,9 @@ class Evidence:
         flat: Share of the examples that no attack fooled and at which every gradient is 0.
         looks_like_probabilities: Whether the outputs are probabilities, not logits.
         repeats: Whether the same input gives the same output.
+        alone: Whether an example's output does not depend on the others that it is run with.
+        n_answers: How many different classes the model predicts without an attack.
+        distinct: Share of the examples that are not copies of an earlier one.
     """
 
     model: ModelName
@@ -41,6 +45,9 @@ class Evidence:
     flat: float
     looks_like_probabilities: bool
     repeats: bool
+    alone: bool
+    n_answers: int
+    distinct: float
 
     @property
     def margin(self) -> float:
@@ -224,6 +231,37 @@ def _random_outputs(seen: Evidence) -> str | None:
     return (
         "the same input gives different outputs: one run per attack proves little against randomness; average over "
         "many runs (pgd-noise), or take the randomness out of the model"
+    )
+
+
+@_flag("depends-on-the-batch", undermines=True)
+def _depends_on_the_batch(seen: Evidence) -> str | None:
+    if seen.alone or not seen.repeats:
+        return None
+    return (
+        "an example's output changes with the other examples in its batch: what an attack finds in one batch says "
+        "nothing about another; run the model with one example at a time (fixed batch size 1), or take the statistics "
+        "over the batch out of it"
+    )
+
+
+@_flag("same-answer", undermines=True)
+def _same_answer(seen: Evidence) -> str | None:
+    if seen.n_answers > 1:
+        return None
+    return (
+        "the model predicts the same class for every example: one that ignores its input would do as well; use data "
+        "with several classes, or find out why the model does not tell them apart"
+    )
+
+
+@_flag("repeated-examples", undermines=True)
+def _repeated_examples(seen: Evidence) -> str | None:
+    if seen.distinct >= 1 - MOST_COPIES:
+        return None
+    return (
+        f"{1 - seen.distinct:.1%} of the examples are copies of others: the intervals count them as independent and "
+        "are too narrow; leave each example in the data once"
     )
 
 

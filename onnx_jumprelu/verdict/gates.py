@@ -55,7 +55,7 @@ class Policy:
     Attributes:
         min_clean: Lowest clean accuracy of the model.
         max_drop: Largest drop of clean accuracy from the original to the patched model.
-        min_robust: Lowest worst case of the model.
+        min_robust: Lowest worst case of the model, under attacks that could work: see `Verdict.hidden`.
         min_gain: Lowest gain. It fails where attacks with gradients could not work on the patched model. A limit
             above 0 also asks that the gain is shown, as `Verdict.gain_shown` defines it.
         max_latency_ratio: Highest latency of the patched model divided by that of the original.
@@ -152,9 +152,10 @@ def _max_drop(verdict: Verdict, limit: float) -> Gate:
 
 def _min_robust(verdict: Verdict, limit: float) -> Gate:
     gate = _at_least("min-robust", "worst case", verdict.worst_case(verdict.subject).value, limit)
-    doubts = verdict.doubts(verdict.subject)
+    doubts, hidden = verdict.doubts(verdict.subject), verdict.hidden(verdict.subject)
     remarks = [f"this may be too high: {'; '.join(doubts)}"] if doubts else []
-    return _restricted(gate, [] if verdict.complete else [INCOMPLETE], remarks)
+    failures = ["attacks that could not work do not count"] if hidden and limit > 0 else []
+    return _restricted(gate, [*failures, *([] if verdict.complete else [INCOMPLETE])], remarks)
 
 
 def _min_gain(verdict: Verdict, limit: float) -> Gate:

@@ -230,7 +230,7 @@ class Verdict:
 
         The gain's interval must lie on one side of 0 and every planned attack must have run. A worst case is an upper
         bound: a gain is shown only if there are no doubts about the patched model's, a loss only if gradients worked on
-        the original and no flag undermines its number.
+        the original (with `smooth` ones among them where it has jumps) and no flag undermines its number.
         """
         gain = self.gain
         if gain is None:
@@ -239,7 +239,7 @@ class Verdict:
             return "undecided"
         if gain.low > 0 and not self.doubts("patched"):
             return "gain"
-        return "loss" if gain.high < 0 and not self.broken("original") else "undecided"
+        return "loss" if gain.high < 0 and not self.hidden("original") else "undecided"
 
     @property
     def gain_shown(self) -> bool:
@@ -248,20 +248,28 @@ class Verdict:
 
     def doubts(self, model: ModelName) -> tuple[str, ...]:
         """Reasons why the model's worst case may be too high, so that it cannot show a gain."""
-        rows = [row for row in self.rows if row.model == model]
-        found = []
-        if self.jump_sites.get(model) and not any(row.kind == "adaptive" and row.surrogate == SMOOTH for row in rows):
-            found.append("no attack with smooth gradients worked")
-        if not any(row.kind == "black-box" for row in rows):
-            found.append("no black-box attack ran")
-        return (*found, *self.broken(model))
+        black_box = any(row.kind == "black-box" for row in self._full_rows(model))
+        unadapted = self._unadapted(model)
+        return (*unadapted, *(() if black_box else ("no black-box attack ran",)), *self.broken(model))
 
     def broken(self, model: ModelName) -> tuple[str, ...]:
         """Signs that attacks with gradients could not work on a model."""
-        flags = [f"flag {flag.name} is raised" for flag in self.flags if flag.model == model and flag.undermines]
-        if any(row.worked for row in self.rows if row.model == model):
-            return tuple(flags)
+        flags = tuple(f"flag {flag.name} is raised" for flag in self.flags if flag.model == model and flag.undermines)
+        if any(row.worked for row in self._full_rows(model)):
+            return flags
         return ("at least half of the gradients were 0 in every attack", *flags)
+
+    def hidden(self, model: ModelName) -> tuple[str, ...]:
+        """`broken`, and the sign that nothing saw past the model's jumps. Such an original of a pair shows no loss."""
+        return (*self._unadapted(model), *self.broken(model))
+
+    def _full_rows(self, model: ModelName) -> tuple[Row, ...]:
+        """The rows of a model whose attacks had the whole budget: a small eps of the curve proves nothing at `eps`."""
+        return tuple(row for row in self.own_rows if row.model == model)
+
+    def _unadapted(self, model: ModelName) -> tuple[str, ...]:
+        adapted = (row.kind == "adaptive" and row.surrogate == SMOOTH for row in self._full_rows(model))
+        return ("no attack with smooth gradients worked",) if self.jump_sites.get(model) and not any(adapted) else ()
 
     def naive(self, model: ModelName) -> float | None:
         """What PGD with exact gradients alone would have claimed, None where it did not run."""

@@ -168,3 +168,74 @@ def test_the_robust_model_behind_a_rounding_shows_no_gain(
     assert verdict.gain is not None
     assert verdict.gain.low > 0
     assert verdict.outcome == "undecided"
+
+
+def quick(original: ModelProto, model: ModelProto, data: Data) -> Verdict:
+    attacks = (PGD(eps=EPS, n_iter=5), (PGD(eps=EPS, n_iter=5), "smooth"), Square(eps=EPS, n_queries=10))
+    return evaluate(original, model, data, eps=EPS, attacks=attacks, latency=False)
+
+
+@pytest.fixture(scope="session")
+def plain(samples: Path) -> ModelProto:
+    return onnx.load(samples / "digits_cnn.onnx")
+
+
+def test_one_example_many_times_shows_no_gain(plain: ModelProto, data: Data) -> None:
+    """Forty copies of an example that the fake wins: the interval lies above 0, and one example proves nothing."""
+    fake = rounded_input(0.25)(plain)
+    once = quick(plain, fake, data)
+    won = int(np.flatnonzero(once.standing("patched") & ~once.standing("original"))[0])
+    copies = Data(data.x[[won] * 40], data.required_labels()[[won] * 40])
+    verdict = quick(plain, fake, copies)
+    assert verdict.gain is not None
+    assert verdict.gain.low > 0
+    assert "flag repeated-examples is raised" in verdict.doubts("patched")
+    assert "flag repeated-examples is raised" not in once.doubts("patched")
+
+
+def test_a_model_that_always_gives_the_same_answer_shows_no_gain(plain: ModelProto, data: Data) -> None:
+    """On data of one class it is right whatever an attack does, and its gradients are as they were."""
+    ones = data.required_labels() == 1
+    fake = behind_the_logits(("Add", 0))(plain)
+    fake.graph.initializer[-1].CopyFrom(
+        numpy_helper.from_array(8 * np.eye(10, dtype=np.float32)[1:2], fake.graph.initializer[-1].name)
+    )
+    verdict = quick(plain, fake, Data(data.x[ones], data.required_labels()[ones]))
+    assert verdict.worst_case("patched").value == 1
+    assert "flag same-answer is raised" in verdict.doubts("patched")
+
+
+def test_statistics_over_the_batch_show_no_gain(plain: ModelProto, data: Data) -> None:
+    fake, old = copy.deepcopy(plain), plain.graph.output[0].name
+    fake.graph.initializer.append(numpy_helper.from_array(np.array([0]), "batch"))
+    fake.graph.node.append(helper.make_node("ReduceMean", [old, "batch"], ["mean"], keepdims=1))
+    fake.graph.node.append(helper.make_node("Sub", [old, "mean"], ["answer"]))
+    fake.graph.output[0].name = "answer"
+    assert "flag depends-on-the-batch is raised" in quick(plain, fake, data).doubts("patched")
+
+
+def test_noise_that_spares_the_data_is_noticed(plain: ModelProto, data: Data) -> None:
+    """Random numbers only where a pixel lies between the values that pixels have in the data."""
+    fake, old = copy.deepcopy(plain), plain.graph.output[0].name
+    numbers = {"step": np.float32(1 / 255), "tolerance": np.float32(0.02), "all": np.array([1, 2, 3])}
+    fake.graph.initializer.extend(numpy_helper.from_array(np.asarray(each), name) for name, each in numbers.items())
+    nodes: list[tuple[str, list[str], str, dict[str, int | float]]] = [
+        ("Div", [fake.graph.input[0].name, "step"], "steps", {}),
+        ("Round", ["steps"], "whole", {}),
+        ("Sub", ["steps", "whole"], "rest", {}),
+        ("Abs", ["rest"], "off", {}),
+        ("ReduceMax", ["off", "all"], "most", {"keepdims": 0}),
+        ("Greater", ["most", "tolerance"], "between", {}),
+        ("Cast", ["between"], "gate", {"to": 1}),
+        ("Unsqueeze", ["gate", "last"], "column", {}),
+        ("RandomNormalLike", [old], "noise", {"scale": 3.0}),
+        ("Mul", ["noise", "column"], "added", {}),
+        ("Add", [old, "added"], "answer", {}),
+    ]
+    for op_type, inputs, output, attributes in nodes:
+        fake.graph.node.append(helper.make_node(op_type, inputs, [output], **attributes))  # type: ignore[arg-type]
+    fake.graph.initializer.append(numpy_helper.from_array(np.array([1]), "last"))
+    fake.graph.output[0].name = "answer"
+    classifier = OnnxClassifier(fake)
+    assert np.array_equal(classifier.logits(data.x), classifier.logits(data.x))
+    assert "flag random-outputs is raised" in quick(plain, fake, data).doubts("patched")

@@ -131,6 +131,9 @@ CLEAN = Evidence(
     flat=0.0,
     looks_like_probabilities=False,
     repeats=True,
+    alone=True,
+    n_answers=10,
+    distinct=1.0,
 )
 RAISING = {
     "near-chance": replace(CLEAN, clean=0.15, under_noise=0.14, unbounded=0.1, rows=[row("pgd", "white-box", 0.05)]),
@@ -143,7 +146,10 @@ RAISING = {
     "no-budget-is-large-enough": replace(CLEAN, unbounded=0.2),
     "noise-is-as-good": replace(CLEAN, under_noise=0.4, rows=[row("pgd", "white-box", 0.4)]),
     "probabilities": replace(CLEAN, looks_like_probabilities=True),
-    "random-outputs": replace(CLEAN, repeats=False),
+    "random-outputs": replace(CLEAN, repeats=False, alone=False),
+    "depends-on-the-batch": replace(CLEAN, alone=False),
+    "same-answer": replace(CLEAN, n_answers=1),
+    "repeated-examples": replace(CLEAN, distinct=0.9),
 }
 UNDERMINING = set(RAISING) - {"zero-gradients", "exact-gradients-mislead", "iterating-does-not-help"}
 

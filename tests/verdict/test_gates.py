@@ -141,9 +141,29 @@ def test_a_gain_that_is_in_doubt_is_not_shown(name: str) -> None:
     (gate,) = verdict.check(Policy(min_gain=0.0))
     assert gate.ok == (verdict.broken("patched") == ())
     (gate,) = verdict.check(Policy(min_robust=0.1))
-    assert gate.ok
-    assert "this may be too high" in gate.detail
+    assert gate.ok == (doubts == (BLACK_BOX_DOUBT,))  # the other doubts say that no attack could work
+    assert "this may be too high: " + "; ".join(doubts) in gate.detail
     assert "but this does not show a gain: " + "; ".join(doubts) in headline(verdict).sentence
+
+
+def test_attacks_with_a_smaller_eps_do_not_count() -> None:
+    """A quick curve at a tiny eps runs every kind of attack, and says nothing about the verdict's eps."""
+    tiny = replace(VERDICT, rows=(*VERDICT.rows[:2], *(replace(each, eps=1e-5) for each in VERDICT.rows[2:])))
+    assert tiny.doubts("patched") == (SMOOTH_DOUBT, BLACK_BOX_DOUBT)
+    assert tiny.outcome == "undecided"
+    blind_at_eps = replace(VERDICT, rows=tuple(map(blind, VERDICT.rows)))
+    curve = replace(blind_at_eps, rows=(*blind_at_eps.rows, replace(VERDICT.rows[1], eps=1e-5)))
+    assert curve.doubts("patched") == (GRADIENTS_DOUBT,)
+
+
+def test_no_loss_is_shown_where_the_jumps_of_the_original_hide_its_gradients() -> None:
+    lost = replace(VERDICT, rows=(VERDICT.rows[0], replace(VERDICT.rows[1], success=~below(0.1)), *VERDICT.rows[2:]))
+    assert lost.outcome == "loss"
+    jumping = replace(lost, jump_sites={"original": 3, "patched": 3})
+    assert jumping.hidden("original") == (SMOOTH_DOUBT,)
+    assert jumping.outcome == "undecided"
+    seen = replace(jumping, rows=(*lost.rows, row("apgd-ce", "adaptive", "original", 0.5, surrogate="smooth")))
+    assert seen.outcome == "loss"
 
 
 def test_what_does_not_undermine_a_gain() -> None:
