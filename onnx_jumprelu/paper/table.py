@@ -99,7 +99,7 @@ def paper_table(
                 PaperCell(
                     attack=name,
                     white_box=result.robust_accuracy,
-                    gray_box=float(1 - is_wrong(classifier.logits(gray), labels).mean()),
+                    gray_box=float((~is_wrong(classifier.logits(gray), labels)).mean()),
                     relative_length=relative,
                     absolute_length=absolute,
                     zero_gradients=result.zero_gradients / max(1, result.n_gradients),

@@ -129,6 +129,7 @@ def verdict(verdict: Verdict, *, per_example: bool = False) -> Json:
         "gain_shown": verdict.gain_shown,
         "complete": verdict.complete,
         "missing": list(verdict.missing),
+        "doubts": {model: list(verdict.doubts(model)) for model in verdict.models},
         "norm": verdict.norm,
         "eps": finite(verdict.eps),
         "n_examples": verdict.n_examples,

@@ -14,7 +14,14 @@ from onnx_jumprelu.verdict.result import Verdict
 def verdict_notebook(verdict: Verdict) -> str:
     """The outcome, the models, the threat, and the main numbers of each model."""
     head = phrases.headline(verdict)
-    lines = [phrases.subjects(verdict), phrases.setting(verdict), head.sentence, *phrases.notes(verdict)]
+    lines = [
+        phrases.subjects(verdict),
+        phrases.setting(verdict),
+        head.sentence,
+        phrases.cost(verdict),
+        phrases.missing(verdict),
+        *phrases.notes(verdict),
+    ]
     rows = [(row.what, *row.values) for row in verdict_rows.summary(verdict)]
     return (
         f"<p><strong>{_text(head.title)}</strong><br>{'<br>'.join(_text(line) for line in lines if line)}</p>"

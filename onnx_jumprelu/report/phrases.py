@@ -38,7 +38,9 @@ def headline(verdict: Verdict) -> Headline:
     worst = {model: percent(verdict.worst_case(model).value) for model in verdict.models}
     examples = count(verdict.n_examples, "example")
     if gain is None:
-        return Headline(title, f"no attack fools the model on {worst[verdict.subject]} of {examples}.")
+        found = f"no attack fools the model on {worst[verdict.subject]} of {examples}."
+        doubts = verdict.doubts(verdict.subject)
+        return Headline(title, f"{found} This may be too high: {'; '.join(doubts)}." if doubts else found)
     numbers = (
         f"no attack fools the patched model on {worst['patched']} of {examples}, and the original on "
         f"{worst['original']}: a difference of {points(gain.value)} points "

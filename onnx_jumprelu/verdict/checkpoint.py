@@ -62,11 +62,16 @@ class Checkpoint:
             about: What is needed to repeat the verdict. Only attacks of the same experiment are taken from the file.
 
         Raises:
-            OptionError: there is no file to resume, it belongs to another experiment, or it is damaged.
+            OptionError: there is no file to resume, it belongs to another experiment, or it is damaged; or a file that
+                would be replaced is not a checkpoint.
         """
         self._about = dict(about)
-        if self._resume and self._path is not None:
+        if self._path is None:
+            return
+        if self._resume:
             self._finished = self._read(self._path)
+        elif self._path.exists():
+            _check_replaceable(self._path)
 
     def finished(self, place: str) -> FinishedAttack | None:
         """The attack at a place, None where it has not finished."""
@@ -101,6 +106,16 @@ class Checkpoint:
             raise OptionError(f"{path}: cannot be read ({error.strerror or error}); leave out --resume") from error
         except UnfitError as error:
             raise OptionError(f"{path}: is not a checkpoint of a verdict: {error}; {WAY_OUT}") from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace, and later to delete, a file that is not a checkpoint. Raises OptionError."""
+    try:
+        _check_schema(read_record(path))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnfitError as error:
+        raise OptionError(f"{path}: already exists and is not a checkpoint; give another file") from error
 
 
 def _check_schema(content: Entries) -> None:

@@ -10,7 +10,7 @@ from tests.report.verdicts import ALL, BARE, GAIN, HOSTILE_VERDICT, NO_GAIN, SMA
 TOP = {
     *("norm", "eps", "n_examples", "clean_accuracy", "worst_case", "gain_shown", "naive", "latency_ratio"),
     *("attacks", "curve", "flags", "gates", "complete", "about", "verdict", "missing", "notes"),
-    *("schema", "version", "models"),
+    *("schema", "version", "models", "doubts"),
 }
 
 

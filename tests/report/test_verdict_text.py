@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnx_jumprelu.report import formatting, junit, markdown, phrases, verdict_rows, verdict_text
+from onnx_jumprelu.report import formatting, junit, markdown, notebook, phrases, verdict_rows, verdict_text
 from onnx_jumprelu.verdict.result import Flag, Gate, Verdict
 from tests.report import verdicts
 from tests.report.verdicts import (
@@ -21,6 +21,7 @@ from tests.report.verdicts import (
     LOSS,
     NO_GAIN,
     ONE,
+    ONE_BARE,
     SMALLER,
 )
 
@@ -301,3 +302,14 @@ def test_the_words_for_one_model() -> None:
 )
 def test_a_difference_never_loses_its_sign(difference: float, shown: str) -> None:
     assert formatting.points(difference) == shown
+
+
+def test_doubts_about_one_model_are_said(render: Callable[[Verdict], str]) -> None:
+    text = render(replace(ONE, rows=ONE.rows[:1])).replace("\\", "")
+    assert "This may be too high: no black-box attack ran." in text
+    assert "too high" not in render(ONE)
+
+
+def test_a_notebook_says_that_attacks_are_missing() -> None:
+    assert "INCOMPLETE" in notebook.verdict_notebook(ONE_BARE)
+    assert "INCOMPLETE" not in notebook.verdict_notebook(ONE)

@@ -136,3 +136,16 @@ def test_one_model_has_no_replays(tmp_path: Path) -> None:
 def test_what_is_not_there_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "does not exist; there is nothing to resume" in refused(tmp_path / "none.json")
     assert "cannot be read" in refused(tmp_path)
+
+
+def test_a_file_that_is_not_a_checkpoint_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"precious": 1}', encoding="utf-8")
+    with pytest.raises(OptionError, match="already exists and is not a checkpoint; give another file"):
+        Checkpoint(path).open({"examples": "2"})
+    assert path.read_text(encoding="utf-8") == '{"precious": 1}'
+    path.unlink()
+    earlier = Checkpoint(path)
+    earlier.open({"examples": "2"})
+    earlier.keep("0/0/0/model", FinishedAttack(np.asarray([True, False]), None, None, 1.0))
+    Checkpoint(path).open({"examples": "3"})  # an older checkpoint may be replaced
