@@ -40,6 +40,11 @@ __all__ = [
     "settings_of",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # From the simplest to the whole ensemble: the order in which lists and tables show them.
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack

@@ -5,7 +5,6 @@ An attack's author writes `run`; the final `__call__` decides what the attack ha
 
 from __future__ import annotations
 
-import numbers
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,11 +13,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from onnx_jumprelu.arguments import check_integer, check_number, shown
 from onnx_jumprelu.arrays import Array, Bools, Floats, Labels, rows
 from onnx_jumprelu.attacks.norms import Norm, norm_named
 from onnx_jumprelu.attacks.probe import Classifier, Probe, clip
 from onnx_jumprelu.attacks.progress import Progress
 from onnx_jumprelu.classifier.normalization import UINT8_MAX, pixels_as_floats
+from onnx_jumprelu.content import ByContent
 from onnx_jumprelu.errors import DataError, OptionError
 from onnx_jumprelu.gradient.core.losses import loss_name
 from onnx_jumprelu.names import NormName
@@ -30,8 +31,8 @@ LARGEST_ARRAY = 16_000_000
 LARGEST_PIECE = 128  # examples: enough to keep the model busy, few enough to count those that are finished
 
 
-@dataclass(frozen=True)
-class AttackResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttackResult(ByContent):
     """What an attack achieved, as the model itself says of `x_adv`.
 
     Attributes:
@@ -127,9 +128,15 @@ class Attack(ABC):
             raise OptionError(f"{self.name} has no form for norm {self.norm}; choose {' or '.join(self.norms)}")
         if self.eps is None and self.needs_eps:
             raise OptionError(f"{self.name} needs eps, the largest perturbation")
-        given: object = self.eps
-        if given is not None and not isinstance(given, numbers.Real):
-            raise OptionError(f"eps must be a number such as 8 / 255, not {given!r}")
+        for entry in fields(self):
+            value, where = (
+                getattr(self, entry.name),
+                entry.name if entry.name == "eps" else f"{self.name}: {entry.name}",
+            )
+            if entry.type == "int":
+                check_integer(value, where)
+            elif entry.type == "float" or (entry.type == "float | None" and value is not None):
+                check_number(value, where)
         if self.eps is not None and not 0 < self.eps <= LARGEST_EPS:
             raise OptionError(f"eps must be a number above 0, at most {LARGEST_EPS:g}, not {self.eps:g}")
 
@@ -221,11 +228,13 @@ class Attack(ABC):
 def generator(rng: np.random.Generator | None, seed: int | None) -> np.random.Generator:
     """A source of randomness: the one given, or a new one of this seed (0 by default). Raises OptionError."""
     if rng is None:
-        if seed is not None and seed < 0:
-            raise OptionError(f"the seed must be at least 0, not {seed}")
+        if seed is not None:
+            check_integer(seed, "the seed", 0)
         return np.random.default_rng(0 if seed is None else seed)
     if seed is not None:
         raise OptionError("give rng or seed, not both")
+    if not isinstance(rng, np.random.Generator):
+        raise OptionError(f"rng must be a numpy.random.Generator, not {shown(rng)}; for an integer use seed=")
     return rng
 
 
@@ -236,7 +245,12 @@ def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, 
         DataError: there are none, their numbers differ, a label is not a class of the model, or an input lies outside
             the bounds.
     """
-    x, labels = np.asarray(pixels_as_floats(np.asarray(x), classifier.bounds), np.float32), np.asarray(labels)
+    if not hasattr(classifier, "bounds") or not hasattr(classifier, "evaluate"):
+        raise OptionError(f"an attack is run on an OnnxClassifier, not {shown(classifier)}; oj.attack takes a path")
+    x, labels = np.asarray(pixels_as_floats(np.asarray(x), classifier.bounds)), np.asarray(labels)
+    if x.dtype.kind not in "fiu":
+        raise DataError(f"x holds {x.dtype}; numbers are needed")
+    x = x.astype(np.float32, copy=False)
     if x.ndim < 2 or not x.size:  # noqa: PLR2004 - (N, ...)
         raise DataError(f"x has shape {list(x.shape)}; examples of shape (N, ...) are needed")
     if labels.shape != (len(x),) or labels.dtype.kind not in "iu":
@@ -251,6 +265,9 @@ def checked(classifier: Classifier, x: Floats, labels: Labels) -> tuple[Floats, 
             f"the model has classes 0 to {n_classes - 1}"
         )
     low, high = map(np.float32, classifier.bounds)
+    if not np.isfinite(x).all():
+        broken = np.flatnonzero(~np.isfinite(rows(x)).all(axis=1))
+        raise DataError(f"x is not finite in {len(broken)} examples, the first of which is example {broken[0]}")
     bad = np.flatnonzero(~((rows(x) >= low) & (rows(x) <= high)).all(axis=1))
     if len(bad):
         first = x[bad[0]]

@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.activation.finder import check_inputs, find_jumprelus
+from onnx_jumprelu.arguments import check_integer, check_number, listed, shown
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.classifier.normalization import in_data_space, mean_and_std, pixels_as_floats
 from onnx_jumprelu.classifier.sessions import Session, fitting_batch
@@ -112,6 +113,11 @@ class OnnxClassifier:
         self._providers, self._threads = tuple(providers), threads
         self._settings: dict[str, Array] = {}
         self._sessions: dict[Loss | None, Session] = {}  # by loss; None for the logits alone
+
+    def __repr__(self) -> str:
+        shape = ", ".join("?" if size is None else str(size) for size in self.input_shape)
+        model = "model in memory" if self._path is None else self._path
+        return f"OnnxClassifier({model}, input (N, {shape}), {self.n_classes} classes, {self.surrogate} gradients)"
 
     def with_surrogate(self, surrogate: str) -> OnnxClassifier:
         """The same classifier with another derivative at its JumpReLU sites. Raises OptionError for an unknown one."""
@@ -287,15 +293,19 @@ def _check(
     threads: int | None,
     batch_size: int | None,
 ) -> None:
-    low, high = bounds if bounds is not None and len(bounds) == 2 else (0.0, 0.0)  # noqa: PLR2004 - a pair
+    if len(listed(bounds, "bounds")) != 2:  # noqa: PLR2004 - a pair
+        raise OptionError(f"bounds must be two numbers, not {shown(bounds)}")
+    low, high = bounds
+    for bound in bounds:
+        check_number(bound, "bounds: each value")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise OptionError(f"bounds {low:g} to {high:g}: the first must be below the second, and both finite")
     _check_surrogate(surrogate)
     for number, name in ((threads, "threads"), (batch_size, "batch_size")):
-        if number is not None and number < 1:
-            raise OptionError(f"{name} must be at least 1, not {number}")
+        if number is not None:
+            check_integer(number, name, 1)
     available = available_providers()
-    for provider in providers:
+    for provider in listed(providers, "providers"):
         if provider not in available:
             raise OptionError(f"onnxruntime has no provider '{provider}' here; it has {', '.join(available)}")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.errors import DataError
 from onnx_jumprelu.graphs.builder import FreshNames
@@ -70,9 +71,13 @@ def mean_and_std(
 
 
 def _per_channel(values: Sequence[float] | None, default: float, channels: int | None, rank: int, name: str) -> Floats:
-    array = np.asarray([default] if values is None else values, np.float32).ravel()
+    try:
+        array = np.asarray([default] if values is None else values, np.float32).ravel()
+    except (TypeError, ValueError) as error:  # text, or rows of different lengths
+        raise DataError(f"{name} must be a number, or one per channel, not {shown(values)}") from error
     if not array.size or len(array) not in (1, channels or 1):
-        raise DataError(f"{name}: give 1 value or {channels or 1} (one per channel), not {len(array)}")
+        wanted = "1 value" if (channels or 1) == 1 else f"1 value or {channels} (one per channel)"
+        raise DataError(f"{name}: give {wanted}, not {len(array)}")
     return array.reshape(1, -1, *[1] * (rank - 2)) if rank > 1 else array
 
 

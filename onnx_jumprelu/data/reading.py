@@ -115,6 +115,8 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
     Raises:
         DataError: the file cannot be read, or its arrays have another shape or type.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"give the path of an .npz file, not {_described(path)}; arrays are Data(x, labels)")
     arrays = _read(Path(path))
     if x_key not in arrays:
         raise DataError(f"{path}: has no array '{x_key}'; it has {', '.join(sorted(arrays)) or 'none'}")
@@ -131,7 +133,9 @@ def _array(values: npt.ArrayLike, name: str) -> Array:
 
 def _numbers(x: Array, name: str) -> Array:
     if x.ndim < 1 or not len(x) or x.dtype.kind not in "fiu":
-        raise DataError(f"{name} must be numbers of shape (N, ...), not {x.dtype} of shape {list(x.shape)}")
+        raise DataError(
+            f"{name} must be numbers of shape (N, ...), N at least 1, not {x.dtype} of shape {list(x.shape)}"
+        )
     return x
 
 

@@ -111,6 +111,16 @@ def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile
     return ModelFile(Path("model"), model, hashlib.sha256(content).hexdigest(), ())
 
 
+def proto_of(model: ModelProto | str | Path) -> ModelProto:
+    """The model itself, or what its file holds, external weights included.
+
+    Raises:
+        ModelFileError: see `load`.
+        OptionError: it is neither a path nor a model.
+    """
+    return model if isinstance(model, ModelProto) else opened(model).with_external_weights()
+
+
 def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
     try:
         return without_large_weights(content)

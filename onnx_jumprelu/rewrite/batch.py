@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
 from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
@@ -136,7 +138,7 @@ def patch_file(
         OptionError, PatchError, ProvenanceError: as `patch_model`, the message naming the file.
     """
     files = files or FileOptions()
-    source = Path(source)
+    source = _path(source)
     if files.in_place and output is not None:
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_output(source))
@@ -216,13 +218,15 @@ def patch_files(
     """
     if isinstance(sources, (str, Path)):
         raise OptionError("patch_files takes a list of files; patch_file takes one")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise OptionError(f"executor must be a concurrent.futures executor, not {shown(executor)}")
     files = files or FileOptions()
     if files.in_place and out_dir is not None:
         raise OptionError("in_place replaces the inputs; leave out the output folder")
     if out_dir is not None:
         files = replace(files, make_folder=True)
     chosen = PatchOptions(jump=jump, **options)
-    paths = [Path(source) for source in sources]
+    paths = [_path(source) for source in sources]
     targets = paths if files.in_place else default_outputs(paths, None if out_dir is None else Path(out_dir))
     jobs = [_Job(path, target, chosen, files, batch=True) for path, target in zip(paths, targets, strict=True)]
     _check_distinct(jobs)
@@ -234,6 +238,12 @@ def patch_files(
         if on_done is not None:
             on_done(result)
     return [results[index] for index in range(len(jobs))]
+
+
+def _path(source: str | Path) -> Path:
+    if not isinstance(source, str | os.PathLike):
+        raise OptionError(f"give the path of a model, not {type(source).__name__}; patch_model takes a ModelProto")
+    return Path(source)
 
 
 def _check_distinct(jobs: list[_Job]) -> None:
@@ -289,7 +299,7 @@ def revert_file(
         ProvenanceError: the model has no record of a patch, or its sites were changed afterwards.
     """
     files = files or FileOptions()
-    source = Path(source)
+    source = _path(source)
     if files.in_place and output is not None:
         raise OptionError("in_place replaces the input; leave out the output")
     target = source if files.in_place else Path(output or default_reverted(source))

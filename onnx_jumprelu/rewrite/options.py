@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from onnx_jumprelu.activation.lowerings import AUTO, LOWERINGS
 from onnx_jumprelu.activation.parameters import Parameters, checked_number
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.recipe import Recipe, matching
@@ -60,8 +61,15 @@ class PatchOptions:
             lacking = LOWERINGS[self.lowering].lacks(keep_nan=self.keep_nan, inputs=self.jump_input)
             if lacking is not None:
                 raise OptionError(f"lowering {self.lowering} has no {lacking}; use lowering where")
-        if isinstance(self.include, str) or isinstance(self.exclude, str):
-            raise OptionError("include and exclude are lists of names or globs")
+        if self.recipe is not None and not isinstance(self.recipe, Recipe):
+            raise OptionError(f"recipe must be a Recipe, read with Recipe.read(FILE), not {shown(self.recipe)}")
+        for globs in (self.include, self.exclude):
+            if (
+                isinstance(globs, str)
+                or not isinstance(globs, Iterable)
+                or not all(isinstance(each, str) for each in globs)
+            ):
+                raise OptionError("include and exclude are lists of names or globs")
 
     def parameters(self, names: Collection[str]) -> dict[str, Parameters | str]:
         """For each of a model's sites its parameters, or the reason why these options leave it as it is.

@@ -10,6 +10,7 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
@@ -17,6 +18,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 from onnx_jumprelu.activation.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, parameter_type
 from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.errors import OptionError, PatchError
+from onnx_jumprelu.files.models import proto_of
 from onnx_jumprelu.graphs.builder import FreshNames, GraphBuilder
 from onnx_jumprelu.graphs.constants import tensor
 from onnx_jumprelu.graphs.scopes import Scope
@@ -82,7 +84,7 @@ class PatchSummary:
 class PatchResult(PatchSummary):
     """A patched model, and what was done to it."""
 
-    model: ModelProto
+    model: ModelProto = field(repr=False)
 
 
 @dataclass
@@ -96,14 +98,18 @@ class _Edits:
     sites: list[PatchedSite] = field(default_factory=list)
 
 
-def find_activations(model: ModelProto) -> list[ActivationSite]:
+def find_activations(model: ModelProto | str | Path) -> list[ActivationSite]:
     """Every rectifier of a model, and every look-alike with the reason why it cannot be patched, scope by scope.
 
-    For a patched model these are the sites of the original, each with its current parameters. The model is not changed.
+    For a patched model these are the sites of the original, each with its current parameters. The model, which may be
+    given as its path, is not changed.
 
     Raises:
+        ModelFileError: the file cannot be read.
+        OptionError: `model` is neither a path nor a model.
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
+    model = proto_of(model)
     if not is_patched(model):
         return [found.site for found in find_sites(model)]
     given = {site.name: site.parameters for site in read_provenance(model).sites}
@@ -112,22 +118,25 @@ def find_activations(model: ModelProto) -> list[ActivationSite]:
     return [replace(found.site, parameters=given.get(found.site.name)) for found in find_sites(original)]
 
 
-def patch_model(model: ModelProto, jump: float | None = None, **options: Unpack[PatchKeywords]) -> PatchResult:
+def patch_model(
+    model: ModelProto | str | Path, jump: float | None = None, **options: Unpack[PatchKeywords]
+) -> PatchResult:
     """Rewrite the ReLUs of a model into JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).
 
     A model that is already patched gets new parameters, as if its original were patched.
 
     Args:
-        model: The model; it is not changed.
+        model: The model, or its path; it is not changed.
         jump: One jump for all sites, in units of the pre-activations, at least 0.
         **options: See `PatchOptions`.
 
     Raises:
+        ModelFileError: the file cannot be read.
         OptionError: options out of range, or that name sites the model does not have.
         PatchError: nothing in the model can be patched.
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
-    patched = copy.deepcopy(model)
+    patched = copy.deepcopy(proto_of(model))
     summary = patch_in_place(patched, PatchOptions(jump=jump, **options))
     return PatchResult(**vars(summary), model=patched)
 

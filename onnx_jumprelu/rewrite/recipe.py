@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_jumprelu.activation.parameters import Parameters, checked_number
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.json_records import schema_id, stamped
 
@@ -41,6 +42,8 @@ class Recipe:
         """Raises OptionError for a jump that is not finite or is below 0, and for an empty recipe."""
         if self.default is not None:
             checked_number(self.default, "the default")
+        if not isinstance(self.sites, Mapping):
+            raise OptionError(f"sites must be a mapping from site names or globs to jumps, not {shown(self.sites)}")
         for name, jump in self.sites.items():
             Parameters.checked(jump, f"the jump of site '{name}'")
         if self.default is None and not self.sites:

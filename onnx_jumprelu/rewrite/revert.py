@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, MutableSequence
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -11,22 +12,25 @@ from onnx import FunctionProto, ModelProto, NodeProto
 
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.errors import ProvenanceError
+from onnx_jumprelu.files.models import proto_of
 from onnx_jumprelu.graphs.scopes import Scope, walk_scopes
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, drop_provenance, read_provenance
 
 
-def revert_model(model: ModelProto) -> ModelProto:
+def revert_model(model: ModelProto | str | Path) -> ModelProto:
     """The model as it was before it was patched: for an unchanged patched model, the same bytes when serialized.
 
     Nodes are found by the names of their outputs, so changes made elsewhere since the patch are kept.
 
     Args:
-        model: A patched model; it is not changed.
+        model: A patched model, or its path; it is not changed.
 
     Raises:
+        ModelFileError: the file cannot be read.
+        OptionError: `model` is neither a path nor a model.
         ProvenanceError: the model has no record of a patch, or its sites were changed afterwards.
     """
-    reverted = copy.deepcopy(model)
+    reverted = copy.deepcopy(proto_of(model))
     revert_in_place(reverted)
     return reverted
 

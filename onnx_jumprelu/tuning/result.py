@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from onnx_jumprelu.activation.parameters import Jump, Parameters
 from onnx_jumprelu.arrays import Bools
+from onnx_jumprelu.content import ByContent
 from onnx_jumprelu.rendering import rendered
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.site import SkippedSite
@@ -45,8 +46,8 @@ def pareto_front(points: Iterable[Point], tie: Callable[[Point], float]) -> tupl
     return tuple(front)
 
 
-@dataclass(frozen=True)
-class _Candidate:
+@dataclass(frozen=True, eq=False)
+class _Candidate(ByContent):
     """Parameters for the sites of a model.
 
     Attributes:
@@ -57,11 +58,6 @@ class _Candidate:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy, which cannot handle a read-only mapping."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        return type(self), (dict(self.parameters), *values[1:])
 
     @property
     def jumps(self) -> dict[str, Jump]:
@@ -74,7 +70,7 @@ class _Candidate:
         return all(parameters.is_relu for parameters in self.parameters.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrialPoint(_Candidate):
     """A candidate, measured on the examples that the search uses.
 
@@ -91,7 +87,7 @@ class TrialPoint(_Candidate):
     family: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judged(_Candidate):
     """A candidate, measured on the held-out examples, which the search never attacked.
 
@@ -111,8 +107,8 @@ class Judged(_Candidate):
         return share(self.withstood)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchRecord:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchRecord(ByContent):
     """What a search for jumps tried. `tune --json` writes it and `read_search_record` reads it.
 
     Attributes:
@@ -169,7 +165,7 @@ class SearchRecord:
         return all(recommended.get(site, relu).is_close(given.get(site, relu)) for site in {*recommended, *given})
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Tuning(SearchRecord):
     """The outcome of a search for jumps: what it tried, and how its result did on the held-out examples.
 

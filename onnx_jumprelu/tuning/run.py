@@ -7,7 +7,6 @@ therefore made on examples that the search never attacked.
 from __future__ import annotations
 
 import math
-import numbers
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.arguments import check_integer, check_number, listed
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks.base import checked
 from onnx_jumprelu.attacks.norms import norm_named
@@ -78,18 +78,18 @@ class TuneSettings:
     def __post_init__(self) -> None:
         """Raises OptionError for settings that are out of range."""
         norm_named(self.norm)
+        check_number(self.max_drop, "max_drop")
+        if self.eps is not None:
+            check_number(self.eps, "eps")
+        check_integer(self.n_trials, "n_trials", 1)
+        check_integer(self.seed, "the seed", 0)
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop must be between 0 and 1, not {self.max_drop:g}")
-        eps: object = self.eps
-        if eps is not None and not (isinstance(eps, numbers.Real) and math.isfinite(eps) and float(eps) > 0):
-            raise OptionError(f"eps must be a finite number above 0, not {eps}")
-        unknown = [family for family in self.families if family not in FAMILIES]
+        if self.eps is not None and not (math.isfinite(self.eps) and self.eps > 0):
+            raise OptionError(f"eps must be a finite number above 0, not {self.eps:g}")
+        unknown = [family for family in listed(self.families, "families") if family not in FAMILIES]
         if unknown or not self.families or isinstance(self.families, str):
             raise OptionError(f"families must be one or more of {', '.join(FAMILIES)}")
-        if self.n_trials < 1:
-            raise OptionError(f"n_trials must be at least 1, not {self.n_trials}")
-        if self.seed < 0:
-            raise OptionError(f"the seed must be at least 0, not {self.seed}")
 
     @property
     def n_steps(self) -> int:

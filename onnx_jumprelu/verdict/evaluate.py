@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Union, overload
 
 from onnx import ModelProto
 
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.classifier.target import ModelLike, Target, target_of
 from onnx_jumprelu.data.reading import Data, DataLike, data_of
 from onnx_jumprelu.errors import OptionError
@@ -116,6 +118,12 @@ def evaluate(  # noqa: PLR0913 - settings, by keyword
         patched, data = None, patched
     if data is None or isinstance(data, Target | ModelProto) or isinstance(patched, Data | tuple):
         raise OptionError("evaluate takes a model and data, or an original model, a patched model and data")
+    if gates is not None and not isinstance(gates, Policy):
+        raise OptionError(f"gates: give a Policy, or read one with read_policy(FILE), not {shown(gates)}")
+    if not isinstance(progress, bool) and not callable(progress):
+        raise OptionError(f"progress is True, False or a function, not {shown(progress)}")
+    if resume is not None and not isinstance(resume, str | os.PathLike):
+        raise OptionError(f"resume is the path of a file, not {shown(resume)}")
     if gates is not None and patched is None:
         gates.check_one_model()
     targets = one(target_of(model)) if patched is None else pair(target_of(model), target_of(patched))
@@ -125,7 +133,7 @@ def evaluate(  # noqa: PLR0913 - settings, by keyword
         eps,
         norm=norm,
         attacks=attacks,
-        eps_grid=tuple(eps_grid),
+        eps_grid=eps_grid,
         seed=seed,
         latency=latency,
         n_shown=examples,

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from onnx_jumprelu.arguments import check_integer, check_number, listed
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
@@ -45,6 +46,17 @@ class Experiment:
     seed: int = 0
     latency: bool = True
     n_shown: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises OptionError for a setting of the wrong type or out of range."""
+        check_number(self.eps, "eps")
+        check_integer(self.seed, "the seed", 0)
+        check_integer(self.n_shown, "examples", 0)
+        if not isinstance(self.attacks, str):
+            listed(self.attacks, "attacks")
+        for eps in listed(self.eps_grid, "eps_grid"):
+            check_number(eps, "eps_grid: each eps")
+        object.__setattr__(self, "eps_grid", tuple(map(float, self.eps_grid)))
 
     @property
     def models(self) -> tuple[ModelName, ...]:

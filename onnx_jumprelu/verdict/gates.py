@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_jumprelu.arguments import check_number
 from onnx_jumprelu.errors import OptionError, naming
 
 if sys.version_info >= (3, 11):
@@ -70,8 +70,8 @@ class Policy:
     def __post_init__(self) -> None:
         """Check the numbers. Raises OptionError."""
         for name, value in self.limits().items():
-            given: object = value
-            if not isinstance(given, numbers.Real) or not math.isfinite(given):
+            check_number(value, name)
+            if not math.isfinite(value):
                 raise OptionError(f"{name} must be a finite number, not {value}")
             if name in SHARES and not -1 <= value <= 1:
                 raise OptionError(f"{name} is a share, such as 0.97 for 97%, not {value:g}")
@@ -92,12 +92,13 @@ class Policy:
                 raise OptionError(f"{name} compares two models, and only one was given; leave it out")
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: str | Path) -> Policy:
     """Read a policy from a TOML file with a table `[gates]`.
 
     Raises:
         OptionError: the file cannot be read, or holds something else.
     """
+    path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -8,7 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.arrays import Bools, Floats
+from onnx_jumprelu.content import ByContent
+from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.atomic import write_text
 from onnx_jumprelu.names import Kind, ModelName, NormName, Outcome
 from onnx_jumprelu.rendering import rendered
@@ -26,8 +29,8 @@ REPLAYED_KINDS: frozenset[Kind] = frozenset({"gray-box", "transfer"})
 WORKING = 0.5  # an attack with at least this share of its gradients 0 could not work
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, eq=False)
+class Row(ByContent):
     """One attack on one model, or its examples replayed on the other model.
 
     Attributes:
@@ -90,8 +93,8 @@ class Flag:
     undermines: bool = False
 
 
-@dataclass(frozen=True)
-class CurvePoint:
+@dataclass(frozen=True, eq=False)
+class CurvePoint(ByContent):
     """Robust accuracy of each model at one eps: the worst case, and per kind of attack."""
 
     eps: float
@@ -99,8 +102,8 @@ class CurvePoint:
     kinds: Mapping[ModelName, Mapping[str, float]]
 
 
-@dataclass(frozen=True)
-class Example:
+@dataclass(frozen=True, eq=False)
+class Example(ByContent):
     """One input before and after an attack.
 
     Attributes:
@@ -127,8 +130,8 @@ def is_image(shape: tuple[int, ...]) -> bool:
     return len(shape) == len("CHW") and shape[0] in IMAGE_CHANNELS and min(shape[1:]) > 1
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, eq=False)
+class Verdict(ByContent):
     """The outcome of all attacks on the same examples.
 
     Attributes:
@@ -203,11 +206,16 @@ class Verdict:
 
     def clean_accuracy(self, model: ModelName) -> Share:
         """Share of examples that a model gets right without an attack."""
-        return share(self.correct[model])
+        return share(self._correct_of(model))
+
+    def _correct_of(self, model: ModelName) -> Bools:
+        if model not in self.correct:
+            raise OptionError(f"the verdict has no model '{model}'; it has {', '.join(self.models)}")
+        return self.correct[model]
 
     def standing(self, model: ModelName, kinds: Collection[str] | None = None) -> Bools:
         """Whether no attack (of these kinds) fooled the model, of shape (N,)."""
-        standing: Bools = self.correct[model].copy()
+        standing: Bools = self._correct_of(model).copy()
         for row in self.rows:
             if row.model == model and (kinds is None or row.kind in kinds):
                 standing &= ~row.success
@@ -282,6 +290,8 @@ class Verdict:
         Raises:
             OptionError: a condition compares two models, and the verdict is on one.
         """
+        if not isinstance(policy, Policy):
+            raise OptionError(f"give a Policy, or read one with read_policy(FILE), not {shown(policy)}")
         return checked_gates(self, policy)
 
     def with_gates(self, policy: Policy) -> Verdict:

@@ -14,6 +14,8 @@ import numpy as np
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.attacks.base import AttackResult
 from onnx_jumprelu.attacks.probe import is_wrong
+from onnx_jumprelu.classifier.classifier import OnnxClassifier
+from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.plausibility import Concern, concerns_about
 from onnx_jumprelu.data.reading import check_scale
 from onnx_jumprelu.errors import DataError, OptionError, naming
@@ -97,8 +99,8 @@ class _Run:
         _check_grid(experiment.eps_grid, experiment.norm)
         for target in experiment.targets.values():
             check_scale(experiment.data, target.bounds)
+        self._classifiers = {model: _opened(target) for model, target in experiment.targets.items()}
         with naming(experiment.data.name, DataError):
-            self._classifiers = {model: target.classifier() for model, target in experiment.targets.items()}
             self._correct = {
                 model: ~is_wrong(classifier.logits(self._x), self._labels)
                 for model, classifier in self._classifiers.items()
@@ -310,6 +312,11 @@ class _Run:
 def _place(stream: Stream, point: int, index: int, model: ModelName) -> str:
     """Where an attack is in the plan, as the checkpoint names it."""
     return f"{stream}/{point}/{index}/{model}"
+
+
+def _opened(target: Target) -> OnnxClassifier:
+    with naming(target.name, DataError):
+        return target.classifier()
 
 
 def _check_grid(grid: Sequence[float], norm: NormName) -> None:

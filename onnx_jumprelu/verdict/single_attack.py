@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.arrays import Floats
-from onnx_jumprelu.attacks import attack_named
+from onnx_jumprelu.attacks import ATTACKS, attack_named
 from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.classifier.target import ModelLike, Target, target_of
+from onnx_jumprelu.content import ByContent
 from onnx_jumprelu.data.reading import Data, DataLike, check_scale, data_of
 from onnx_jumprelu.errors import DataError, OptionError, naming
 from onnx_jumprelu.files.atomic import replacing
 from onnx_jumprelu.names import NormName, ProtocolName, SurrogateName
 
 
-@dataclass(frozen=True)
-class AttackRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttackRun(ByContent):
     """An attack's result.
 
     Attributes:
@@ -42,13 +44,13 @@ class AttackRun:
     def __repr__(self) -> str:
         return f"AttackRun({self.target.name!r}, {self.protocol!r}, {self.result!r})"
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write `x` (the examples after the attack), `y`, `correct` (before) and `success` to an `.npz` file.
 
         Raises:
             ModelFileError: it cannot be written.
         """
-        with replacing(path) as beside, beside.open("wb") as file:
+        with replacing(Path(path)) as beside, beside.open("wb") as file:
             result = self.result
             np.savez_compressed(file, x=self.x_adv, y=result.labels, correct=result.correct, success=result.success)
             file.flush()
@@ -89,13 +91,17 @@ def attack(
     target, given = target_of(model), data_of(data)
     if isinstance(attack, Attack):
         repeated = {"eps": eps, "norm": norm, **settings}
-        if any(value is not None for value in repeated.values()):
-            raise OptionError(f"attack {attack.name} is given with its own settings; leave out {', '.join(repeated)}")
+        twice = [name for name, value in repeated.items() if value is not None]
+        if twice:
+            raise OptionError(f"attack {attack.name} is given with its own settings; leave out {', '.join(twice)}")
         chosen = attack
+    elif isinstance(attack, str) and attack.partition(":")[0] in ATTACKS and ":" in attack:
+        name, _, its_surrogate = attack.partition(":")
+        raise OptionError(f"attack '{attack}': give '{name}' and surrogate='{its_surrogate}'")
     elif isinstance(attack, str):
         chosen = attack_named(attack, eps=eps, norm=norm or "Linf", **settings)
     else:
-        raise OptionError(f"attack: give a name or an attack such as attacks.PGD(eps=0.1), not {attack!r}")
+        raise OptionError(f"attack: give a name or an attack such as attacks.PGD(eps=0.1), not {shown(attack)}")
     if surrogate is not None:
         target = replace(target, surrogate=surrogate)
     return attack_data(
@@ -105,10 +111,12 @@ def attack(
 
 def _shown(progress: bool | Callable[[float], None], work: str) -> Callable[[float], None]:  # noqa: FBT001 - of `attack`
     """What to call with the share of the work done; for True it writes a line at each tenth."""
-    if progress is False:
-        return lambda _: None
-    if progress is not True:
+    if callable(progress):
         return progress
+    if not isinstance(progress, bool):
+        raise OptionError(f"progress is True, False or a function, not {shown(progress)}")
+    if not progress:
+        return lambda _: None
     tenths = -1
 
     def show(share: float) -> None:
@@ -145,7 +153,8 @@ def attack_data(
     """
     check_scale(data, target.bounds)
     labels = data.required_labels()
-    with naming(data.name, DataError):
+    with naming(target.name, DataError):
         classifier = target.classifier()
+    with naming(data.name, DataError):
         result = attack(classifier, data.x, labels, seed=seed, on_done=on_done, on_progress=on_progress)
     return AttackRun(target, "standard", result, result.x_adv, classifier.n_jumprelus)

@@ -17,8 +17,8 @@ from onnx_jumprelu.verdict.result import EXACT
 QUERY = 0.5  # a query takes about this share of the time of a gradient
 NEARLY_ALL = 0.95  # an attack with this share of its gradients 0 did not adapt to anything
 
-# A set's name, a list with commas, or names, instances and (instance, surrogate) pairs.
-Choice = Union[str, Sequence[Union[str, Attack, tuple[Attack, str]]]]  # noqa: UP007 - for Python 3.10 too
+# A set's name, a list with commas, or names, instances, and pairs of one of these and a surrogate.
+Choice = Union[str, Sequence[Union[str, Attack, tuple[Union[str, Attack], str]]]]  # noqa: UP007 - for Python 3.10 too
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def described(choice: Choice) -> str:
     """The choice as text, such as `standard` or `pgd,apgd-ce:relu`, with the settings of attacks given as instances."""
     if isinstance(choice, str):
         return choice
-    return ",".join(item if isinstance(item, str) else _described(*_pair(item)) for item in choice)
+    items = map(_as_text, choice)
+    return ",".join(item if isinstance(item, str) else _described(*_pair(item)) for item in items)
 
 
 def _described(attack: Attack, surrogate: str) -> str:
@@ -151,7 +152,15 @@ def _suited(line: Entry, n_classes: int | None) -> list[Entry]:
     return [entry(APGDDLR.name, line.surrogate, **settings)]
 
 
+def _as_text(item: object) -> object:
+    """A pair of names such as `("pgd", "relu")` as `pgd:relu`; anything else as it is."""
+    if not isinstance(item, tuple) or len(item) != len(("name", "surrogate")):
+        return item
+    return ":".join(item) if all(isinstance(part, str) for part in item) else item
+
+
 def _given(item: object, eps: float, norm: NormName) -> Plan:
+    item = _as_text(item)
     if isinstance(item, str):
         return _plan(_parsed(item.strip()), eps, norm)
     attack, surrogate = _pair(item)

@@ -35,6 +35,10 @@ class VerifyReport:
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{check.name}: {'ok' if check.ok else 'FAILED'}" for check in self.checks)
+        return f"VerifyReport(ok={self.ok}; {listed})"
+
     @property
     def ok(self) -> bool:
         """Whether every check holds."""

@@ -57,7 +57,7 @@ def attacked(attack: Attack, problem: tuple[NumPyClassifier, Floats, Labels] | N
         ({"labels": np.arange(40)}, "label 5 of example 5 is out of range; the model has classes 0 to 4"),
         ({"labels": np.full(40, -1)}, "label -1 of example 0 is out of range"),
         ({"x": np.full((40, 1, 6, 6), 1001)}, "x lies outside the bounds -1000 to 1000 in 40 examples, the first"),
-        ({"x": np.full((40, 1, 6, 6), np.nan)}, "x lies outside the bounds -1000 to 1000 in 40 examples"),
+        ({"x": np.full((40, 1, 6, 6), np.nan)}, "x is not finite in 40 examples, the first of which is example 0"),
     ],
 )
 def test_bad_data_get_one_clear_line(change: dict[str, Any], message: str) -> None:

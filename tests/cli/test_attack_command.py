@@ -193,7 +193,7 @@ class TestMistakes:
             (["--eps", "0.1", "--bounds", "1", "0"], "the first must be below the second"),
             (["--eps", "0.1", "--mean", "a"], "give numbers with commas"),
             (["--eps", "0.1", "--std", "0"], "std: every value must be above 0"),
-            (["--eps", "0.1", "--mean", "1,2"], "mean: give 1 value or 1"),
+            (["--eps", "0.1", "--mean", "1,2"], "mean: give 1 value, not 2"),
             (["--eps", "0.1", "--input-name", "nope"], "model.onnx: the model has no input 'nope'; it has input"),
             (["--eps", "0.1", "--output-name", "nope"], "model.onnx: the model has no output 'nope'; it has logits"),
             (["--eps", "0.1", "--providers", "Nope"], "onnxruntime has no provider 'Nope' here"),
@@ -232,7 +232,7 @@ class TestMistakes:
                 "give the data before normalization",
             ),
             ({"x": np.full((2, 1, 8, 8), 200, np.float32), "y": np.zeros(2, int)}, "200; divide x by 255 or store it"),
-            ({"x": np.full((2, 1, 8, 8), np.nan, np.float32), "y": np.zeros(2, int)}, "x lies outside the bounds"),
+            ({"x": np.full((2, 1, 8, 8), np.nan, np.float32), "y": np.zeros(2, int)}, "x is not finite in 2 examples"),
             ({"x": np.zeros((2, 3, 8, 8), np.float32), "y": np.zeros(2, int)}, "the model takes (N, 1, 8, 8)"),
         ],
     )

@@ -89,7 +89,7 @@ class TestArrays:
     @pytest.mark.parametrize(
         ("x", "labels", "message"),
         [
-            (1.0, None, r"data: 'x' must be numbers of shape \(N, \.\.\.\), not float64 of shape \[\]"),
+            (1.0, None, r"data: 'x' must be numbers of shape .N, ..... N at least 1, not float64 of shape \[\]"),
             (np.zeros((0, 3)), None, "data: 'x' must be numbers"),
             (["a"], None, "data: 'x' must be numbers"),
             ([[1], [1, 2]], None, "data: 'x' is not an array"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableSequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from onnx import ModelProto, TensorProto, helper
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
 from onnx_jumprelu.errors import GradientError, OptionError, naming
+from onnx_jumprelu.files.models import proto_of
 from onnx_jumprelu.gradient.core.backward import pull_back, reached_from
 from onnx_jumprelu.gradient.core.endpoints import Endpoints, find_endpoints
 from onnx_jumprelu.gradient.core.losses import LOSSES, Loss, LossLike, Scores, loss_name, loss_of
@@ -27,7 +29,7 @@ HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def build_gradient_model(
-    model: ModelProto,
+    model: ModelProto | str | Path,
     loss: LossLike = "ce",
     surrogate: str = "exact",
     *,
@@ -39,7 +41,8 @@ def build_gradient_model(
     The result uses only the standard domain. A trailing Softmax is dropped: the loss is computed from the logits.
 
     Args:
-        model: A classifier with one float32 (or float64) input of shape (N, ...) and logits of shape (N, classes).
+        model: A classifier, or its path, with one float32 (or float64) input of shape (N, ...) and logits of shape
+            (N, classes).
         loss: `ce`, `dlr`, `dlr-targeted`, `margin`, `difference` or `logit`, see `LOSSES`; or a function that appends
             the nodes of another loss, see `gradient.core.losses`.
         surrogate: The derivative at JumpReLU sites, `exact`, `relu` or `smooth`, see `SURROGATES`.
@@ -53,12 +56,13 @@ def build_gradient_model(
 
     Raises:
         GradientError: the model is not such a classifier, or a node has no derivative.
+        ModelFileError: the file cannot be read.
         OptionError: the loss or the surrogate is unknown, or a function does not return values of shape (N,).
     """
     chosen = loss_of(loss)
     if surrogate not in SURROGATES:
         raise OptionError(f"surrogate '{surrogate}' is unknown; choose {', '.join(SURROGATES)}")
-    whole = prepared(model)
+    whole = prepared(proto_of(model))
     ends = find_endpoints(whole, input_name, output_name)
     if ends.n_classes < chosen.n_classes:
         raise GradientError(
