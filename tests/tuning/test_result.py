@@ -17,6 +17,7 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.tuning.result import TrialPoint, Tuning
 from onnx_jumprelu.tuning.run import TuneSettings, tune
 from onnx_jumprelu.tuning.sweep import Sweep
+from tests.report import tunings
 from tests.tuning.networks import EPS, GAINING, data, examples, saved
 
 
@@ -173,3 +174,16 @@ class TestLibrary:
         assert captured.err.startswith(f"tuning {path}: at most {TuneSettings(n_trials=3).n_steps} steps\n")
         assert captured.err.endswith("100%\n")
         assert captured.out == ""
+
+
+def test_a_gain_whose_interval_includes_0_is_not_recommended(tmp_path: Path) -> None:
+    shown = tunings.tuning(saved(tmp_path, GAINING))
+    assert shown.gain_shown
+    assert shown.chosen is shown.proposed
+    n_fooled = int((~shown.original.withstood).sum())
+    one_more = shown.original.withstood.copy()
+    one_more[len(one_more) - n_fooled] = True
+    doubtful = replace(shown, proposed=replace(shown.proposed, withstood=one_more))
+    assert doubtful.gain.value > 0
+    assert not doubtful.gain_shown
+    assert doubtful.chosen is doubtful.original
