@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.tuning.run import tune
     from onnx_jumprelu.verdict.evaluate import evaluate
+    from onnx_jumprelu.verdict.findings import Example, Flag, Row
     from onnx_jumprelu.verdict.gates import Gate, Policy, read_policy
-    from onnx_jumprelu.verdict.result import Example, Flag, Row, Verdict
+    from onnx_jumprelu.verdict.result import Verdict
     from onnx_jumprelu.verdict.single_attack import AttackRun, attack
     from onnx_jumprelu.verification.verify import Check, VerifyReport, verify
 

@@ -16,7 +16,9 @@ from onnx_jumprelu.report.formatting import finite
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.statistics import Share
-from onnx_jumprelu.verdict.result import CurvePoint, Gate, Row, Verdict
+from onnx_jumprelu.verdict.findings import CurvePoint, Row
+from onnx_jumprelu.verdict.gates import Gate
+from onnx_jumprelu.verdict.result import Verdict
 from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
 

@@ -13,7 +13,8 @@ from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report import dependencies, formatting, verdict_rows
 from onnx_jumprelu.report.svg import COLORS, FONT_SIZE, figure, shares_on, svg
 from onnx_jumprelu.statistics import Share
-from onnx_jumprelu.verdict.result import MODELS, CurvePoint, Verdict
+from onnx_jumprelu.verdict.findings import CurvePoint
+from onnx_jumprelu.verdict.result import MODELS, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

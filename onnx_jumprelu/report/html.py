@@ -14,7 +14,8 @@ from onnx_jumprelu.report import charts, dependencies, formatting, phrases, tuni
 from onnx_jumprelu.report.inline_svg import Figure, captioned
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.tuning.result import SearchRecord
-from onnx_jumprelu.verdict.result import Example, Verdict, is_image
+from onnx_jumprelu.verdict.findings import Example, is_image
+from onnx_jumprelu.verdict.result import Verdict
 
 TEMPLATE = "verdict.html.j2"
 

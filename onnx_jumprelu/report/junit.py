@@ -5,7 +5,8 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from onnx_jumprelu.report import formatting, phrases
-from onnx_jumprelu.verdict.result import Gate, Verdict
+from onnx_jumprelu.verdict.gates import Gate
+from onnx_jumprelu.verdict.result import Verdict
 
 SUITE = "onnx-jumprelu validate"
 CLASS = "onnx_jumprelu.validate"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from onnx_jumprelu.names import Outcome
 from onnx_jumprelu.report.formatting import count, finite, one_line, percent, points
 from onnx_jumprelu.statistics import Share
-from onnx_jumprelu.verdict.result import Gate, Verdict
+from onnx_jumprelu.verdict.gates import Gate
+from onnx_jumprelu.verdict.result import Verdict
 
 MEANING = (
     "Worst case: the share of examples that no attack fooled, counted example by example over all attacks. "

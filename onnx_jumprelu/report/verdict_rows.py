@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from onnx_jumprelu.names import Kind, ModelName
 from onnx_jumprelu.report.formatting import NOTHING, finite, percent, with_interval
-from onnx_jumprelu.verdict.result import REPLAYED_KINDS, CurvePoint, Row, Verdict
+from onnx_jumprelu.verdict.findings import REPLAYED_KINDS, CurvePoint, Row
+from onnx_jumprelu.verdict.result import Verdict
 
 KINDS: dict[Kind, str] = {
     "white-box": "uses the model's own gradients",

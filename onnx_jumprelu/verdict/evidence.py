@@ -14,8 +14,8 @@ from onnx_jumprelu.attacks.probe import clip, is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.names import ModelName, NormName
+from onnx_jumprelu.verdict.findings import EXACT, SMOOTH, Row
 from onnx_jumprelu.verdict.flags import Evidence
-from onnx_jumprelu.verdict.result import EXACT, SMOOTH, Row
 
 FEW_EXAMPLES = 50  # enough for what must hold for nearly all of them
 UNBOUNDED_STEPS = 100

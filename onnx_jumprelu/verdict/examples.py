@@ -10,7 +10,7 @@ from onnx_jumprelu.attacks import PGD
 from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.verdict.experiment import Experiment
-from onnx_jumprelu.verdict.result import Example, is_image
+from onnx_jumprelu.verdict.findings import Example, is_image
 from onnx_jumprelu.verdict.suite import Plan
 
 N_TRIED = 24  # inputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
 from onnx_jumprelu.names import ModelName
-from onnx_jumprelu.verdict.result import EXACT, GRADIENT_KINDS, Flag, Row
+from onnx_jumprelu.verdict.findings import EXACT, GRADIENT_KINDS, Flag, Row
 
 CLEAR = 0.02  # difference of two robust accuracies that chance and different steps do not explain
 ENOUGH_FOOLED = 0.1  # share of the examples that one step must fool before more steps can show their worth

@@ -24,10 +24,11 @@ from onnx_jumprelu.verdict.checkpoint import Checkpoint, FinishedAttack
 from onnx_jumprelu.verdict.evidence import gathered
 from onnx_jumprelu.verdict.examples import examples
 from onnx_jumprelu.verdict.experiment import Experiment, about
+from onnx_jumprelu.verdict.findings import CurvePoint, Example, Flag, Row
 from onnx_jumprelu.verdict.flags import raised
 from onnx_jumprelu.verdict.latency import latency_ratio, seconds_per_gradient
 from onnx_jumprelu.verdict.progress import RunningAttack
-from onnx_jumprelu.verdict.result import CurvePoint, Example, Flag, Row, Verdict
+from onnx_jumprelu.verdict.result import Verdict
 from onnx_jumprelu.verdict.suite import Plan, planned
 
 CURVE_SET = "quick"

@@ -12,7 +12,7 @@ from onnx_jumprelu.attacks import APGDDLR, ATTACKS, Attack, TargetedAPGD, attack
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.gradient.core.losses import LOSSES
 from onnx_jumprelu.names import Kind, NormName
-from onnx_jumprelu.verdict.result import EXACT
+from onnx_jumprelu.verdict.findings import EXACT
 
 QUERY = 0.5  # a query takes about this share of the time of a gradient
 NEARLY_ALL = 0.95  # an attack with this share of its gradients 0 did not adapt to anything

@@ -15,7 +15,8 @@ from onnx_jumprelu import OptionError
 from onnx_jumprelu.activation.parameters import Jump
 from onnx_jumprelu.report import charts, dependencies, formatting, html, phrases, svg, verdict_rows
 from onnx_jumprelu.tuning.result import TrialPoint
-from onnx_jumprelu.verdict.result import Example, Verdict, is_image
+from onnx_jumprelu.verdict.findings import Example, is_image
+from onnx_jumprelu.verdict.result import Verdict
 from tests.report.contrast import LEGIBLE, VISIBLE, contrast, luminance
 from tests.report.page import Page
 from tests.report.tunings import RECORD, by_site

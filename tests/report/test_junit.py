@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from onnx_jumprelu.report import formatting, junit
-from onnx_jumprelu.verdict.result import Gate
+from onnx_jumprelu.verdict.gates import Gate
 from tests.report.verdicts import ALL, FAILING, GAIN, HOSTILE, HOSTILE_VERDICT, INCOMPLETE
 
 CASE_CHILDREN = {"failure", "error", "skipped", "system-out"}

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu.report import formatting, junit, markdown, notebook, phrases, verdict_rows, verdict_text
-from onnx_jumprelu.verdict.result import Flag, Gate, Verdict
+from onnx_jumprelu.verdict.findings import Flag
+from onnx_jumprelu.verdict.gates import Gate
+from onnx_jumprelu.verdict.result import Verdict
 from tests.report import verdicts
 from tests.report.verdicts import (
     ALL,

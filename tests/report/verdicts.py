@@ -6,7 +6,9 @@ import numpy as np
 
 from onnx_jumprelu.arrays import Bools, Floats
 from onnx_jumprelu.names import Kind, ModelName
-from onnx_jumprelu.verdict.result import CurvePoint, Example, Flag, Gate, Row, Verdict
+from onnx_jumprelu.verdict.findings import CurvePoint, Example, Flag, Row
+from onnx_jumprelu.verdict.gates import Gate
+from onnx_jumprelu.verdict.result import Verdict
 
 N = 200
 EPS = 0.1

@@ -9,9 +9,10 @@ import pytest
 from onnx_jumprelu.verdict import run
 from onnx_jumprelu.verdict.checkpoint import Checkpoint
 from onnx_jumprelu.verdict.experiment import Experiment
+from onnx_jumprelu.verdict.findings import Flag
 from onnx_jumprelu.verdict.flags import Evidence
 from onnx_jumprelu.verdict.progress import RunningAttack
-from onnx_jumprelu.verdict.result import MODELS, Flag
+from onnx_jumprelu.verdict.result import MODELS
 from onnx_jumprelu.verdict.run import judge
 from tests.verdict.running import interrupting, successes
 

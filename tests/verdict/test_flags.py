@@ -13,8 +13,9 @@ from onnx import ModelProto, helper, numpy_helper
 from onnx_jumprelu.attacks import APGDCE, FGSM, PGD, Square
 from onnx_jumprelu.names import Kind, ModelName
 from onnx_jumprelu.verdict.experiment import Experiment, pair
+from onnx_jumprelu.verdict.findings import Row
 from onnx_jumprelu.verdict.flags import FLAGS, Evidence, raised
-from onnx_jumprelu.verdict.result import Row, Verdict
+from onnx_jumprelu.verdict.result import Verdict
 from onnx_jumprelu.verdict.run import judge
 
 EPS = 0.15

@@ -10,8 +10,9 @@ from onnx_jumprelu import OptionError
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.names import Kind, ModelName
 from onnx_jumprelu.report.phrases import headline
+from onnx_jumprelu.verdict.findings import Flag, Row
 from onnx_jumprelu.verdict.gates import CONDITIONS, Policy, read_policy
-from onnx_jumprelu.verdict.result import Flag, Row, Verdict
+from onnx_jumprelu.verdict.result import Verdict
 
 
 def below(share: float) -> Bools:
