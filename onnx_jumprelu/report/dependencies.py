@@ -20,5 +20,5 @@ def require() -> None:
             importlib.import_module(package)
         except ImportError as error:
             raise OptionError(
-                "the HTML report needs the extra 'report': pip install 'onnx-jumprelu[report]'"
+                "HTML reports and pictures need the extra 'report': pip install 'onnx-jumprelu[report]'"
             ) from error

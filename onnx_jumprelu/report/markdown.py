@@ -49,7 +49,7 @@ def _gates(verdict: Verdict) -> str:
 
 
 def _flags(verdict: Verdict) -> str:
-    lines = [f"* **{_text(flag.name)}** ({_text(flag.model)}): {_text(flag.message)}" for flag in verdict.flags]
+    lines = [f"* **{_text(phrases.flag_title(flag))}**: {_text(phrases.flag_meaning(flag))}" for flag in verdict.flags]
     return f"**Flags.** {_text(phrases.flags(verdict))}" + ("\n\n" + "\n".join(lines) if lines else "")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onnx_jumprelu.names import Outcome
 from onnx_jumprelu.report.formatting import count, finite, one_line, percent, points
 from onnx_jumprelu.statistics import Share
+from onnx_jumprelu.verdict.findings import Flag
 from onnx_jumprelu.verdict.gates import Gate
 from onnx_jumprelu.verdict.result import Verdict
 
@@ -52,7 +53,7 @@ def headline(verdict: Verdict) -> Headline:
 
 def _reason(verdict: Verdict, gain: Share) -> str:
     if not verdict.complete:
-        return "Not every planned attack has run, so nothing can be concluded yet."
+        return "Not everything that was planned has run, so nothing can be concluded yet."
     if gain.low > 0:
         return f"The interval lies above 0{_unless(verdict.doubts('patched'), 'gain')}."
     if gain.high < 0:
@@ -134,7 +135,7 @@ def missing(verdict: Verdict) -> str:
         return ""
     not_run = one_line(", ".join(verdict.missing))
     return (
-        f"INCOMPLETE: not every planned attack has run; {count(len(verdict.rows), 'result')} so far; missing: "
+        f"INCOMPLETE: not everything that was planned has run; {count(len(verdict.rows), 'result')} so far; missing: "
         f"{not_run}. More attacks can only lower the worst cases."
     )
 
@@ -154,6 +155,16 @@ def flags(verdict: Verdict) -> str:
     if verdict.flags:
         return f"{count(len(verdict.flags), 'flag')} raised: reasons to doubt a number."
     return "No flag was raised." if verdict.complete else "No flag was raised; not all checks have run."
+
+
+def flag_title(flag: Flag) -> str:
+    """A flag's name, and which model of a pair it is about."""
+    return flag.name if flag.model == "model" else f"{flag.name} ({flag.model})"
+
+
+def flag_meaning(flag: Flag) -> str:
+    """What a flag means, and whether it bars a conclusion."""
+    return f"undermines the worst case: {flag.message}" if flag.undermines else flag.message
 
 
 def passed(gate: Gate) -> str:

@@ -61,8 +61,8 @@ def _curve(verdict: Verdict, *, color: bool) -> str:
 
 
 def _flags(verdict: Verdict, *, color: bool) -> str:
-    rows = [(flag.name, flag.model, flag.message) for flag in verdict.flags]
-    shown = table(("flag", "model", "what it means"), rows, color=color) if rows else ""
+    rows = [(phrases.flag_title(flag), phrases.flag_meaning(flag)) for flag in verdict.flags]
+    shown = table(("flag", "what it means"), rows, color=color) if rows else ""
     return joined(phrases.flags(verdict), shown)
 
 

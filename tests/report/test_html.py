@@ -106,7 +106,9 @@ def test_every_number_gate_and_flag_is_in_it(page: tuple[Verdict, str]) -> None:
     for gate in verdict.gates:
         assert " ".join(formatting.printable(f"{gate.name} {phrases.passed(gate)} {gate.detail}").split()) in found
     for flag in verdict.flags:
-        assert " ".join(formatting.printable(f"{flag.name} ({flag.model} model) {flag.message}").split()) in found
+        assert (
+            " ".join(formatting.printable(f"{phrases.flag_title(flag)} {phrases.flag_meaning(flag)}").split()) in found
+        )
     for name, value in verdict.about.items():
         assert " ".join(formatting.printable(value).split()) in found, name
 
@@ -253,7 +255,7 @@ def test_without_the_extra_it_says_what_to_install(
     package: str, ask: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(OptionError, match=r"needs the extra 'report': pip install 'onnx-jumprelu\[report\]'"):
+    with pytest.raises(OptionError, match=r"need the extra 'report': pip install 'onnx-jumprelu\[report\]'"):
         ask()
 
 

@@ -68,7 +68,7 @@ def test_an_incomplete_verdict_is_an_error() -> None:
     suite = suite_of(junit.render(INCOMPLETE))
     error = suite.find("testcase[@name='complete']/error")
     assert error is not None
-    assert "not every planned attack has run" in (error.get("message") or "")
+    assert "not everything that was planned has run" in (error.get("message") or "")
     assert suite.get("errors") == "1"
 
 

@@ -92,8 +92,9 @@ def test_an_incomplete_verdict_claims_nothing_however_large_the_gain() -> None:
     assert INCOMPLETE.gain is not None
     assert INCOMPLETE.gain.low > 0.05
     assert verdict_text.verdict(INCOMPLETE).startswith("Undecided: ")
-    assert "INCOMPLETE: not every planned attack has run; 6 results so far; missing: square." in verdict_text.verdict(
-        INCOMPLETE
+    assert (
+        "INCOMPLETE: not everything that was planned has run; 6 results so far; missing: square."
+        in verdict_text.verdict(INCOMPLETE)
     )
     assert "INCOMPLETE" not in verdict_text.verdict(GAIN)
     named = replace(INCOMPLETE, missing=("square", "flags"))
@@ -315,3 +316,11 @@ def test_doubts_about_one_model_are_said(render: Callable[[Verdict], str]) -> No
 def test_a_notebook_says_that_attacks_are_missing() -> None:
     assert "INCOMPLETE" in notebook.verdict_notebook(ONE_BARE)
     assert "INCOMPLETE" not in notebook.verdict_notebook(ONE)
+
+
+def test_a_flag_says_which_model_of_a_pair_and_whether_it_bars_a_conclusion() -> None:
+    doubtful = Flag("near-chance", "patched", "the data are wrong", undermines=True)
+    assert phrases.flag_title(doubtful) == "near-chance (patched)"
+    assert phrases.flag_meaning(doubtful) == "undermines the worst case: the data are wrong"
+    alone = Flag("zero-gradients", "model", "nothing to follow")
+    assert (phrases.flag_title(alone), phrases.flag_meaning(alone)) == ("zero-gradients", "nothing to follow")

@@ -110,6 +110,17 @@ class TestWorstCase:
         np.testing.assert_array_equal(~worst_case.original, replayed)
         assert replayed.sum() > 20
 
+    def test_gray_box_examples_are_replayed_on_candidates(self, tmp_path: Path) -> None:
+        """The jump hides every gradient from the only attack; what it found on the original still fools the model."""
+        sweep = Sweep(Target(saved(tmp_path, MASKING)))
+        x = np.array([[0.25]] * 20 + [[0.32]] * 20, np.float32)
+        labels = np.array([1] * 20 + [0] * 20)
+        worst_case = WorstCase(sweep, x, labels, [(PGD(eps=0.15, n_iter=10, random_start=False), "exact")], 0)
+        made = worst_case._made_on_original[0]  # noqa: SLF001
+        fooled_by_replay = ~sweep.correct((0.31,), made, labels)
+        assert fooled_by_replay.any()
+        assert not (worst_case.withstood((0.31,)) & fooled_by_replay).any()
+
     def test_same_jumps_same_result(self, sweep: Sweep) -> None:
         x, labels = examples(40)
         worst_case = WorstCase(sweep, x, labels, Threat(EPS, "Linf").quick(5), 0)
