@@ -1,7 +1,9 @@
 """The command line: parse, call one function, print, exit code.
 
 0: done, and every gate passed. 1: a gate or a verification failed, or one of several models. 2: wrong usage or unusable
-input, with one line on stderr. onnx, onnxruntime and numpy are imported inside the commands, so that `--help` is quick.
+input; nothing was written. 3: something was written, and something that belongs to it could not be. With 2 and 3, one
+line on stderr says what is wrong. onnx, onnxruntime and numpy are imported inside the commands, so that `--help` is
+quick.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from onnx_jumprelu.cli import attack, demo, inspect, patch, revert, tune, validate, verify
 from onnx_jumprelu.cli.options import OUTPUT
+from onnx_jumprelu.cli.output import DONE, FAILED, INCOMPLETE, UNUSABLE, IncompleteError
+from onnx_jumprelu.cli.streams import PROGRAM, abandon, claim_descriptors, complain
 from onnx_jumprelu.errors import JumpReLUError, VerificationError
 from onnx_jumprelu.version import __version__
 
-PROGRAM = "onnx-jumprelu"
-FAILED, UNUSABLE = 1, 2
 # typer's usage errors (a wrong option, a missing argument); typer exports only this one of the family.
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
@@ -85,6 +87,7 @@ for command in (inspect, patch, revert, verify, attack, tune, validate, demo):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    claim_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what the terminal's encoding lacks
@@ -95,17 +98,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         message = _message(error)  # none where the help was shown because there were no arguments
         return _fail(f"{message} (see '{_command(error)} --help')", UNUSABLE) if message else UNUSABLE
+    except IncompleteError as error:
+        return _fail(str(error), INCOMPLETE)
     except VerificationError as error:
         return _fail(str(error), FAILED)
     except JumpReLUError as error:
         return _fail(str(error), UNUSABLE)
     except OSError as error:
+        if sys.stdout is not None:
+            abandon(sys.stdout)
         return _fail(f"the output cannot be written ({error.strerror})", UNUSABLE)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else DONE
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    complain(message)
     return code
 
 

@@ -22,7 +22,8 @@ from onnx_jumprelu.cli.options import (
     data_option,
     eps_option,
 )
-from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
+from onnx_jumprelu.cli.output import Made, OutputFile, ResultOptions
+from onnx_jumprelu.cli.streams import in_color, warn
 from onnx_jumprelu.names import ProtocolName, SurrogateName
 
 ATTACKS = "fgsm, pgd, pgd-noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, deepfool, trust-region, autoattack"
@@ -97,7 +98,7 @@ def run(
     ] = None,
     old_output: Annotated[Path | None, typer.Option("--output-file", hidden=True)] = None,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Attack a classifier and count what it still gets right."""
     from onnx_jumprelu.attacks import attack_named, settings_of
     from onnx_jumprelu.cli.progress import progress
@@ -132,6 +133,5 @@ def run(
             seed=seed,
             on_progress=partial(shown.attack, f"{attack} on {model.name}"),
         )
-    if examples.path is not None:
-        done.save(examples.path)
-    result.show(text_tables.attack(done, color=in_color()), as_json.attack(done))
+    saved = Made(examples, partial(done.save, force=result.force))
+    return result.show(text_tables.attack(done, color=in_color()), as_json.attack(done), saved)

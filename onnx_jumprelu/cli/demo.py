@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnx_jumprelu.cli.options import OUTPUT, command
-from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color
+from onnx_jumprelu.cli.output import FAILED, Made, OutputFile, ResultOptions, after_writing
+from onnx_jumprelu.cli.streams import in_color
 
 if TYPE_CHECKING:
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.verdict.result import Verdict
 
-MODEL, DATA, TUNING, REPORT = "digits_cnn.onnx", "digits.npz", "tuning.json", "verdict.html"
+MODEL, DATA = "digits_cnn.onnx", "digits.npz"
+TUNING, RECIPE, REPORT = "tuning.json", "recipe.json", "verdict.html"
 EPS, MAX_DROP, N_TRIALS, N_EXAMPLES = 0.1, 0.01, 30, 100
 TUNE_OPTIONS = f"--eps {EPS:g} --max-drop {MAX_DROP:g} --trials {N_TRIALS}"
 VALIDATE_OPTIONS = f"--eps {EPS:g} --attacks quick --n-examples {N_EXAMPLES}"
@@ -33,7 +35,7 @@ def run(
     ] = Path("onnx-jumprelu-demo"),
     *,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Inspect, tune, patch, verify and validate a sample model: the whole story, in a minute or two."""
     from onnx_jumprelu.classifier.target import Target
     from onnx_jumprelu.cli.progress import progress
@@ -50,44 +52,46 @@ def run(
     from onnx_jumprelu.verdict.run import judge, n_attacks
     from onnx_jumprelu.verification.verify import verify
 
-    samples = sample_folder()
+    samples, jump = sample_folder(), _sample_jump()
     model, data_file = out_dir / MODEL, out_dir / DATA
     patched = default_output(model)
-    tuning_file = OutputFile("--out-dir", out_dir / TUNING, "JSON")
-    page = OutputFile("--out-dir", out_dir / REPORT if _can_draw() else None, "HTML")
-    result.check([], others=[model, data_file, patched, out_dir / TUNING, out_dir / REPORT])
+    results = tuning_file, recipe, page = _results(out_dir)
+    result.check([], others=[model, data_file, patched, *(each.path for each in results if each.path is not None)])
     make_folder(out_dir)
-    ResultOptions().check([], tuning_file, page)
-    for name in (MODEL, DATA):
-        copy_file(samples / name, out_dir / name)
+    ResultOptions(force=result.force).check([], *results)
+    copied: list[str] = []
+    with after_writing(lambda: f"a part of {out_dir} was written" if copied else ""):
+        for name in (MODEL, DATA):
+            copy_file(samples / name, out_dir / name)
+            copied.append(name)
 
-    settings = {"eps": EPS, "max_drop": MAX_DROP, "n_trials": N_TRIALS}
-    n_steps = TuneSettings(**settings).n_steps  # type: ignore[arg-type]
-    with progress("tuning", n_steps, "step", quiet=result.quiet) as shown:
-        sites = find_in_file(model)
-        tuned = tune(model, data_file, on_done=shown.step, **settings)  # type: ignore[arg-type]
-    tuning_file.write(json.dumps(tuned.to_dict(), indent=2) + "\n")
-    jump = float(json.loads((samples / "jumps.json").read_text(encoding="utf-8"))[MODEL])
-    given, why = _jumps(tuned, jump, out_dir)
-    done = patch_file(model, patched, **given)  # type: ignore[arg-type]
-    data = load_data(data_file)
-    proof, original = verify(model, patched, data), Target(model)
-    experiment = Experiment(
-        pair(original, replace(original, model=patched)),
-        data.first(N_EXAMPLES),
-        eps=EPS,
-        attacks="quick",
-        n_shown=0 if page.path is None else N_SHOWN,
-    )
-    with progress("validating", n_attacks(experiment), "attack", quiet=result.quiet) as shown:
-        verdict = judge(experiment, on_done=shown.step, on_progress=shown.running)
-    more = "" if page.path is None else f" --html {page.path} --tuning {tuning_file.path}"
-    command_line = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{more}"
-    if page.path is not None:
-        _write_page(page, patched, verdict, tuned, f"onnx-jumprelu {command_line}")
+        settings = {"eps": EPS, "max_drop": MAX_DROP, "n_trials": N_TRIALS}
+        n_steps = TuneSettings(**settings).n_steps  # type: ignore[arg-type]
+        with progress("tuning", n_steps, "step", quiet=result.quiet) as shown:
+            sites = find_in_file(model)
+            tuned = tune(model, data_file, on_done=shown.step, **settings)  # type: ignore[arg-type]
+        _save(tuning_file, json.dumps(tuned.to_dict(), indent=2) + "\n", force=result.force)
+        given, why = _jumps(tuned, jump)
+        _save(recipe, tuned.recipe.to_json() if "recipe" in given else None, force=result.force)
+        done = patch_file(model, patched, **given)  # type: ignore[arg-type]
+        data, original = load_data(data_file), Target(model)
+        proof = verify(model, patched, data)
+        experiment = Experiment(
+            pair(original, replace(original, model=patched)),
+            data.first(N_EXAMPLES),
+            eps=EPS,
+            attacks="quick",
+            n_shown=0 if page.path is None else N_SHOWN,
+        )
+        with progress("validating", n_attacks(experiment), "attack", quiet=result.quiet) as shown:
+            verdict = judge(experiment, on_done=shown.step, on_progress=shown.running)
+        more = "" if page.path is None else f" --html {page.path} --tuning {tuning_file.path}"
+        command_line = f"validate {model} {patched} --data {data_file} {VALIDATE_OPTIONS}{more}"
+        document = None if page.path is None else _page(patched, verdict, tuned, f"onnx-jumprelu {command_line}")
+        _save(page, document, force=result.force)
 
     color = in_color()
-    option = f"--recipe {out_dir / 'recipe.json'}" if "recipe" in given else f"--jump {jump:g}"
+    option = f"--recipe {recipe.path}" if "recipe" in given else f"--jump {jump:g}"
     steps = [
         ("1. Where are the activations?", f"inspect {model}", text_tables.inspection(model, sites, color=color)),
         (
@@ -109,7 +113,7 @@ def run(
     ]
     story = "\n\n".join(f"{title}\n$ onnx-jumprelu {line}\n{text}" for title, line, text in steps)
     ending = f"The report: {page.path}" if page.path else "Install the extra 'report' to get an HTML report too."
-    result.show(
+    code = result.show(
         f"{story}\n\n{ending}",
         stamped(
             "demo",
@@ -121,9 +125,9 @@ def run(
                 "validate": as_json.verdict(verdict),
             },
         ),
+        written=[out_dir],
     )
-    if not proof.ok:
-        raise typer.Exit(1)
+    return code if proof.ok else FAILED
 
 
 def _can_draw() -> bool:
@@ -131,19 +135,38 @@ def _can_draw() -> bool:
     return all(importlib.util.find_spec(package) for package in ("jinja2", "matplotlib"))
 
 
-def _write_page(page: OutputFile, patched: Path, verdict: Verdict, tuned: Tuning, command_line: str) -> None:
+def _results(out_dir: Path) -> tuple[OutputFile, OutputFile, OutputFile]:
+    """What tuning found, the recipe, and the report, which needs the extra `report`."""
+    return (
+        OutputFile("--out-dir", out_dir / TUNING, "JSON"),
+        OutputFile("--out-dir", out_dir / RECIPE, "JSON"),
+        OutputFile("--out-dir", out_dir / REPORT if _can_draw() else None, "HTML"),
+    )
+
+
+def _save(file: OutputFile, text: str | None, *, force: bool) -> None:
+    if file.path is not None and text is not None:
+        Made(file, text).write(file.path, force=force)
+
+
+def _page(patched: Path, verdict: Verdict, tuned: Tuning, command_line: str) -> str:
     """The HTML report, with what tuning tried, as `command_line` would write it."""
     from onnx_jumprelu.report import html
     from onnx_jumprelu.rewrite.batch import parameters_in_file
 
     whole = replace(verdict, about={**verdict.about, "command": command_line})
-    page.write(html.render(whole, verdict.examples, tuned, parameters_in_file(patched)))
+    return html.render(whole, verdict.examples, tuned, parameters_in_file(patched))
 
 
-def _jumps(tuned: Tuning, jump: float, out_dir: Path) -> tuple[dict[str, object], str]:
+def _sample_jump() -> float:
+    from onnx_jumprelu.files.samples import sample_folder
+
+    return float(json.loads((sample_folder() / "jumps.json").read_text(encoding="utf-8"))[MODEL])
+
+
+def _jumps(tuned: Tuning, jump: float) -> tuple[dict[str, object], str]:
     """What to patch with, and why."""
     if not all(parameters.is_relu for parameters in tuned.parameters.values()):
-        OutputFile("--out-dir", out_dir / "recipe.json", "JSON").write(tuned.recipe.to_json())
         return {"recipe": tuned.recipe}, "With the recipe that was found."
     return {"jump": jump}, (
         "No jump gained anything, so the best choice is not to patch this model. To show what a verdict looks like, it "

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from onnx_jumprelu.cli.options import ExamplesOption, NormalizationOptions, command, data_option
-from onnx_jumprelu.cli.output import ResultOptions, in_color
+from onnx_jumprelu.cli.output import ResultOptions
+from onnx_jumprelu.cli.streams import in_color
 
 
 @command
@@ -25,7 +26,7 @@ def run(
     *,
     normalization: NormalizationOptions,
     result: ResultOptions,
-) -> None:
+) -> int:
     """List every activation site, and why a look-alike cannot be patched."""
     from onnx_jumprelu.report import as_json, text_tables, tuning_json, tuning_table
     from onnx_jumprelu.rewrite.batch import find_in_file
@@ -44,4 +45,4 @@ def run(
         seen = measure_file(target, load_validation(data).first(n_examples))
         text = f"{text}\n\n{tuning_table.quantiles(seen, color=in_color())}"
         content["preactivations"] = tuning_json.quantiles(seen)
-    result.show(text, content)
+    return result.show(text, content)

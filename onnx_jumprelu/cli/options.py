@@ -36,19 +36,22 @@ class Parsed:
     read: Callable[[str], Any]
 
 
-def command(run: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer takes it: each option group replaced by its options, each `Parsed` value by its text."""
+def command(run: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The function as typer takes it: each option group replaced by its options, each `Parsed` value by its text.
+
+    What it returns is the exit code; None is 0.
+    """
     parameters = list(inspect.signature(run, eval_str=True).parameters.values())
     groups = {each.name: each.annotation for each in parameters if _is_group(each.annotation)}
     options = [option for each in parameters for option in _options(each)]
 
-    def invoke(**texts: Any) -> None:  # noqa: ANN401 - whatever the options hold
+    def invoke(**texts: Any) -> int | None:  # noqa: ANN401 - whatever the options hold
         values = {option.name: _read(option, texts[option.name]) for option in options}
         built = {
             name: group(**{each.name: values.pop(each.name) for each in fields(group)})
             for name, group in groups.items()
         }
-        run(**values, **built)
+        return run(**values, **built)
 
     invoke.__doc__ = run.__doc__
     shown = [option.replace(annotation=_without_parser(option.annotation)) for option in options]
@@ -144,10 +147,6 @@ ExamplesOption = Annotated[
     ),
 ]
 InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the input file.", rich_help_panel=OUTPUT)]
-ForceOption = Annotated[
-    bool,
-    typer.Option("--force", help="Replace an existing file even if it is not an ONNX model.", rich_help_panel=OUTPUT),
-]
 ExternalDataOption = Annotated[
     ExternalDataMode,
     typer.Option(

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
 from onnx_jumprelu.cli.options import OUTPUT, OptionGroup
+from onnx_jumprelu.cli.streams import complain, put
+from onnx_jumprelu.errors import JumpReLUError
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.data.plausibility import Concern
-    from onnx_jumprelu.files.atomic import TextKind
+    from onnx_jumprelu.files.kinds import FileKind, TextKind
 
 STDOUT = "-"
+# Exit codes. INCOMPLETE: something was written, and something that belongs to it could not be. INTERRUPTED: as a shell
+# reports Ctrl-C.
+DONE, FAILED, UNUSABLE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+MOST_NAMED = 3  # files that a message names one by one
+
+
+class IncompleteError(JumpReLUError):
+    """Something went wrong after a part of the result had been written."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class OutputFile:
 
     option: str
     place: Path | str | None
-    kind: TextKind | Literal[".npz"]
+    kind: FileKind
     printable: bool = True
 
     @property
@@ -46,14 +56,21 @@ class OutputFile:
         """The file, None where there is none to write."""
         return None if self.place is None or self.to_stdout else Path(self.place)
 
-    def write(self, text: str) -> None:
-        """Write or print a text. Raises ModelFileError where the file cannot be written."""
-        if self.to_stdout:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        elif self.path is not None:
+
+class Made(NamedTuple):
+    """What goes into a file: a text, or a function that writes it."""
+
+    file: OutputFile
+    content: str | Callable[[Path], None]
+
+    def write(self, path: Path, *, force: bool) -> None:
+        """Write it. Raises ModelFileError."""
+        if isinstance(self.content, str):
             from onnx_jumprelu.files.atomic import write_text
 
-            write_text(self.path, text, cast("TextKind", self.kind))
+            write_text(path, self.content, cast("TextKind", self.file.kind), force=force)
+        else:
+            self.content(path)
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,14 @@ class ResultOptions(OptionGroup):
             "--json", metavar="FILE|-", help="Write the result as JSON; `-` prints it.", rich_help_panel=OUTPUT
         ),
     ] = None
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace existing files even if they are not results of this tool.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.", rich_help_panel=OUTPUT)
     ] = False
@@ -97,37 +122,92 @@ class ResultOptions(OptionGroup):
             raise typer.BadParameter(
                 f"only one result can go to the standard output, not {' and '.join(printed)}; give a file for the other"
             )
+        if printed and sys.stdout is None:
+            raise typer.BadParameter(f"{printed[0]} -: the standard output is closed; give a file")
         read = [path for path in inputs if path is not None]
         for file in given:
             if file.path is not None:
                 outputs = [other.path for other in given if other.path is not None and other is not file]
-                check_output(file.path, file.kind, [*read, *others, *outputs])
+                check_output(file.path, file.kind, [*read, *others, *outputs], force=self.force)
 
-    def show(self, text: str, content: Any, *files: OutputFile) -> None:  # noqa: ANN401 - any JSON value
-        """Print a result, unless `--quiet` is given or something else is printed; write it as JSON where asked to.
+    def show(
+        self,
+        text: str,
+        content: Any,  # noqa: ANN401 - any JSON value
+        *made: Made,
+        written: Iterable[Path] = (),
+        advice: str = "",
+    ) -> int:
+        """Write the files, the JSON result among them, and print what is to be printed: the end of a command.
+
+        What cannot be written does not stop the rest; one line on stderr says what is missing, and what is not.
 
         Args:
-            text: The result for people.
+            text: The result for people, not printed with `--quiet` or where something else is printed.
             content: The result as JSON.
-            files: The command's other outputs, which may be printed instead.
+            made: The command's other files; those without a place are left out.
+            written: What the command has already written.
+            advice: What to do if something cannot be written.
+
+        Returns:
+            The exit code: DONE; INCOMPLETE if something was written and something else could not be; UNUSABLE if
+            nothing was written.
         """
-        if self.json is not None:
-            self.json_file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        if not self.quiet and not any(file.to_stdout for file in (*files, self.json_file)):
-            typer.echo(text)
+        as_json = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        everything = [each for each in (*made, Made(self.json_file, as_json)) if each.file.place is not None]
+        done, problems = [str(path) for path in written], list[str]()
+        for each in everything:
+            if each.file.path is not None:
+                try:
+                    each.write(each.file.path, force=self.force)
+                    done.append(str(each.file.path))
+                except JumpReLUError as error:
+                    problems.append(str(error))
+        asked_for = [str(each.content) for each in everything if each.file.to_stdout]
+        try:
+            for output in asked_for or ([] if self.quiet else [text]):
+                put(output)
+            done += ["the printed result"] * len(asked_for)
+        except BrokenPipeError as error:
+            if not (done or problems or advice):
+                return UNUSABLE  # who has stopped reading wants to read nothing more
+            problems.append(_of_stdout(error))
+        except OSError as error:
+            problems.append(_of_stdout(error))
+        if not problems:
+            return DONE
+        complain(_after(done, "; ".join([*problems, *([advice] if advice else [])])))
+        return INCOMPLETE if done else UNUSABLE
 
 
-def in_color() -> bool:
-    """Whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
+def _after(done: Sequence[str], problem: str) -> str:
+    """A problem, and what was written all the same."""
+    if not done:
+        return problem
+    names = f"{len(done)} files" if len(done) > MOST_NAMED else " and ".join(done)
+    return f"{names} {'was' if len(done) == 1 else 'were'} written, but {problem}"
 
 
-def warn(concerns: Iterable[Concern]) -> None:
-    """What is implausible, one line each on stderr; `--quiet` does not silence it."""
-    for concern in concerns:
-        warn_of(concern.message)
+def check_model_name(output: Path | None) -> None:
+    """Refuse `-` as the name of a model. Raises BadParameter."""
+    if str(output) == STDOUT:
+        raise typer.BadParameter("-o needs a file; a model cannot be printed")
 
 
-def warn_of(message: str) -> None:
-    """One line on stderr."""
-    typer.echo(f"onnx-jumprelu: warning: {message}", err=True)
+@contextlib.contextmanager
+def after_writing(written: Callable[[], str]) -> Iterator[None]:
+    """Say in an error of the block what had been written before it.
+
+    Args:
+        written: Asked after an error: a clause that says what was written, empty if nothing was.
+    """
+    try:
+        yield
+    except JumpReLUError as error:
+        if not (what := written()):
+            raise
+        raise IncompleteError(f"{what}, but {error}") from error
+
+
+def _of_stdout(error: OSError) -> str:
+    return f"the output cannot be written ({error.strerror or error})"

@@ -16,15 +16,15 @@ from onnx_jumprelu.cli.options import (
     NUMBER,
     OUTPUT,
     ExternalDataOption,
-    ForceOption,
     InPlaceOption,
     command,
 )
-from onnx_jumprelu.cli.output import ResultOptions, in_color
+from onnx_jumprelu.cli.output import FAILED, ResultOptions, check_model_name
+from onnx_jumprelu.cli.streams import complain, in_color
 from onnx_jumprelu.names import LoweringName
 
 if TYPE_CHECKING:
-    from onnx_jumprelu.rewrite.batch import FileOptions
+    from onnx_jumprelu.rewrite.batch import FileOptions, PatchedFile
     from onnx_jumprelu.rewrite.options import PatchKeywords
 
 ACTIVATION = "JumpReLU"
@@ -103,14 +103,13 @@ def run(
         typer.Option(help="Write to this folder, created if it is missing.", metavar="DIR", rich_help_panel=OUTPUT),
     ] = None,
     in_place: InPlaceOption = False,
-    force: ForceOption = False,
     external_data: ExternalDataOption = "copy",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything except writing.", rich_help_panel=OUTPUT)
     ] = False,
     *,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Rewrite each ReLU into JumpReLU."""
     from onnx_jumprelu.rewrite.batch import FileOptions
     from onnx_jumprelu.rewrite.paths import default_outputs, expand
@@ -122,6 +121,7 @@ def run(
     targets = [name for name, given in (("-o", output), ("--out-dir", out_dir), ("--in-place", in_place)) if given]
     if len(targets) > 1:
         raise typer.BadParameter(f"give only one of {' and '.join(targets)}")
+    check_model_name(output)
     if dry_run and verify:
         raise typer.BadParameter("--verify tests the written file, and --dry-run writes none; leave out one of them")
     options: PatchKeywords = {
@@ -138,17 +138,16 @@ def run(
         dry_run=dry_run,
         make_folder=out_dir is not None,
         check=prove if verify else None,
-        force=force,
+        force=result.force,
     )
     paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
     result.check([*paths, recipe], others=outputs)
     if len(paths) == 1 and (output is not None or [Path(name) for name in models] == paths):
-        _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, result)
-        return
+        return _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, result)
     if output is not None:
         raise typer.BadParameter(f"-o names one output, but there are {len(paths)} models; use --out-dir")
-    _patch_many(paths, out_dir, jump, options, files, jobs, result)
+    return _patch_many(paths, out_dir, jump, options, files, jobs, result)
 
 
 def _patch_one(
@@ -158,7 +157,7 @@ def _patch_one(
     options: PatchKeywords,
     files: FileOptions,
     result: ResultOptions,
-) -> None:
+) -> int:
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import patch_file
@@ -167,7 +166,7 @@ def _patch_one(
         patched = patch_file(path, output, jump, files=files, **options)
     verified = files.check is not None
     text = text_tables.patched_file(patched, color=in_color(), verified=verified)
-    result.show(text, as_json.patched_file(patched, verified=verified))
+    return result.show(text, as_json.patched_file(patched, verified=verified), written=_written(patched))
 
 
 def _patch_many(
@@ -178,7 +177,7 @@ def _patch_many(
     files: FileOptions,
     jobs: int,
     result: ResultOptions,
-) -> None:
+) -> int:
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import patch_files
@@ -192,14 +191,18 @@ def _patch_many(
         )
     failed = [each for each in done if each.error is not None]
     lines = [text_tables.patched_line(each) for each in done if each.error is None]
-    result.show(
+    code = result.show(
         "\n".join([*lines, text_tables.patched_summary(done)]),
         [as_json.patched_file(each, verified=files.check is not None) for each in done],
+        written=[path for each in done for path in _written(each)],
     )
     for each in failed:
-        typer.echo(f"onnx-jumprelu: {each.error}", err=True)
-    if failed:
-        raise typer.Exit(1)
+        complain(str(each.error))
+    return FAILED if failed else code
+
+
+def _written(result: PatchedFile) -> list[Path]:
+    return [] if result.output is None else [result.output]
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from rich.progress import Progress as Drawn
 from rich.table import Column
 from rich.text import Text
 
+from onnx_jumprelu.cli.streams import say
+
 if TYPE_CHECKING:
     from onnx_jumprelu.verdict.progress import RunningAttack
 
@@ -100,7 +102,7 @@ class Lines(Progress):
             write: Takes each line; None for stderr.
         """
         self._what, self._total, self._unit, self._start = what, total, unit, start
-        self._clock, self._write = clock, write or _to_stderr
+        self._clock, self._write = clock, write or say
         self._began = clock()
         self._done, self._resumed = 0, 0  # all units that are done, and those that an earlier run did
         self._name, self._share = "", 0.0  # the attack at work
@@ -165,10 +167,6 @@ class Lines(Progress):
             wait = EVERY
             self._say_start()
             self._write(self.line())
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _minutes(seconds: float) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from onnx_jumprelu.cli.options import OUTPUT, ExternalDataOption, ForceOption, InPlaceOption, command
-from onnx_jumprelu.cli.output import ResultOptions
+from onnx_jumprelu.cli.options import OUTPUT, ExternalDataOption, InPlaceOption, command
+from onnx_jumprelu.cli.output import ResultOptions, check_model_name
 
 
 @command
@@ -25,11 +25,10 @@ def run(
         ),
     ] = None,
     in_place: InPlaceOption = False,
-    force: ForceOption = False,
     external_data: ExternalDataOption = "copy",
     *,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Restore the original model from what `patch` recorded in the file."""
     from onnx_jumprelu.report import as_json, text_tables
     from onnx_jumprelu.rewrite.batch import FileOptions, revert_file
@@ -37,7 +36,8 @@ def run(
 
     if in_place and output is not None:
         raise typer.BadParameter("give one of -o and --in-place")
+    check_model_name(output)
     result.check([model], others=[output or default_reverted(model)])
-    files = FileOptions(in_place=in_place, external_data=external_data, force=force)
+    files = FileOptions(in_place=in_place, external_data=external_data, force=result.force)
     reverted = revert_file(model, output, files=files)
-    result.show(text_tables.reverted_file(reverted), as_json.reverted_file(reverted))
+    return result.show(text_tables.reverted_file(reverted), as_json.reverted_file(reverted), written=[reverted.output])

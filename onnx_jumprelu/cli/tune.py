@@ -23,7 +23,8 @@ from onnx_jumprelu.cli.options import (
     data_option,
     eps_option,
 )
-from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn
+from onnx_jumprelu.cli.output import Made, OutputFile, ResultOptions
+from onnx_jumprelu.cli.streams import in_color, warn
 
 if TYPE_CHECKING:
     from onnx_jumprelu.tuning.run import TuneKeywords
@@ -111,7 +112,7 @@ def run(
     ] = None,
     old_output: Annotated[Path | None, typer.Option("--output-file", hidden=True)] = None,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Pick the jump of each site on validation data and write a recipe for `patch --recipe`."""
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import concerns_about
@@ -142,9 +143,11 @@ def run(
     start = f"at most {n_steps} steps"
     with progress("tuning", n_steps, "step", quiet=result.quiet, long=True, start=start) as shown:
         found = tune(tuned, validation.first(n_examples), on_done=shown.step, **given)
-    table.write(found.to_csv())
-    if picture is not None:
-        drawing.write(found.to_svg())
-    recipe.write(found.recipe.to_json())
     written = str(recipe.place)
-    result.show(found.to_text(written, color=in_color()), found.to_dict(written), table, drawing, recipe)
+    return result.show(
+        found.to_text(written, color=in_color()),
+        found.to_dict(written),
+        Made(recipe, found.recipe.to_json()),
+        Made(table, found.to_csv()),
+        Made(drawing, "" if picture is None else found.to_svg()),
+    )

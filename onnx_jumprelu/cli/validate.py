@@ -27,7 +27,16 @@ from onnx_jumprelu.cli.options import (
     data_option,
     eps_option,
 )
-from onnx_jumprelu.cli.output import OutputFile, ResultOptions, in_color, warn, warn_of
+from onnx_jumprelu.cli.output import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Made,
+    OutputFile,
+    ResultOptions,
+    after_writing,
+)
+from onnx_jumprelu.cli.streams import in_color, say, warn, warn_of
 
 if TYPE_CHECKING:
     from onnx_jumprelu.classifier.target import Target
@@ -36,7 +45,6 @@ if TYPE_CHECKING:
     from onnx_jumprelu.verdict.gates import Policy
     from onnx_jumprelu.verdict.result import Verdict
 
-INTERRUPTED = 130  # as a shell reports Ctrl-C
 PAPER = "paper"
 
 
@@ -128,20 +136,16 @@ class ReportOptions(OptionGroup):
             dependencies.require()  # before the work, not after it
         result.check([*inputs, self.tuning], state, *self.files)
 
-    def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> None:
-        """Write the reports and print the verdict."""
+    def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> int:
+        """Write the reports and print the verdict; see `ResultOptions.show`."""
         from onnx_jumprelu.report import html
         from onnx_jumprelu.rewrite.batch import parameters_in_file
 
-        junit_file, markdown_file, html_file = self.files
-        if self.junit is not None:
-            junit_file.write(verdict.to_junit())
-        if self.markdown is not None:
-            markdown_file.write(verdict.to_markdown())
-        if self.html is not None:
-            html_file.write(html.render(verdict, verdict.examples, tried, parameters_in_file(subject)))
+        page = "" if self.html is None else html.render(verdict, verdict.examples, tried, parameters_in_file(subject))
+        texts = (verdict.to_junit(), verdict.to_markdown(), page)
         content = verdict.to_dict(per_example=self.per_example)
-        result.show(verdict.to_text(color=in_color()), content, *self.files)
+        advice = "the same command with --resume writes the rest"
+        return result.show(verdict.to_text(color=in_color()), content, *map(Made, self.files, texts), advice=advice)
 
 
 def _attack_sets(incomplete: str) -> list[str]:
@@ -206,7 +210,7 @@ def run(
     report: ReportOptions,
     old_output_name: Annotated[str | None, typer.Option("--output", hidden=True)] = None,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Attack a model in every way and say how robust it is, or whether a patch made it more robust."""
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.data.plausibility import concerns_about
@@ -228,15 +232,15 @@ def run(
         raise typer.BadParameter("--attacks paper prints a table: it takes no gates, reports, --eps-grid or --resume")
     if patched is None:
         gates.check_one_model()
-    kept = OutputFile("--state", state or (patched or model).with_suffix(".partial.json"), "JSON", printable=False)
+    place = state or (patched or model).with_suffix(".partial.json")
+    kept = OutputFile("--state", place, "checkpoint", printable=False)
     report.check(result, [model, patched, data, gate.policy], kept)
     tried = None if report.tuning is None else read_search_record(report.tuning, model)
     before, labelled = target.target(model), load_data(data)
     warn(concerns_about(before, labelled, eps=eps, norm=norm or "Linf", n_examples=n_examples))
     used = labelled.first(n_examples)
     if attacks == PAPER:
-        _as_in_the_paper(before, used, seed, result)
-        return
+        return _as_in_the_paper(before, used, seed, result)
     experiment = Experiment(
         one(before) if patched is None else pair(before, replace(before, model=patched)),
         used,
@@ -247,9 +251,17 @@ def run(
         seed=seed,
         n_shown=0 if report.html is None else N_SHOWN,
     )
-    checkpoint, total = Checkpoint(kept.path, resume=resume), n_attacks(experiment)
+    checkpoint, total = Checkpoint(kept.path, resume=resume, force=result.force), n_attacks(experiment)
+
+    def kept_so_far() -> str:
+        again = "continue with the same command and --resume"
+        return f"{count(len(checkpoint), 'attack')} kept in {kept.path} ({again})" if len(checkpoint) else ""
+
     start = f"{count(total, 'attack')} on {count(len(used.x), 'example')}"
-    with progress("validating", total, "attack", quiet=result.quiet, long=True, start=start) as shown:
+    with (
+        after_writing(kept_so_far),
+        progress("validating", total, "attack", quiet=result.quiet, long=True, start=start) as shown,
+    ):
         verdict = judge(
             experiment,
             checkpoint=checkpoint,
@@ -260,22 +272,22 @@ def run(
         )
     said = {**verdict.about, "command": shlex.join(["onnx-jumprelu", *sys.argv[1:]])}
     verdict = replace(verdict.with_gates(gates), about=said)
-    report.show(result, verdict, tried, patched or model)
+    code = report.show(result, verdict, tried, patched or model)
     if not verdict.complete:
-        typer.echo(
+        say(
             f"interrupted: {len(checkpoint)} attacks are kept in {kept.path}; continue with the same command and "
-            "--resume",
-            err=True,
+            "--resume"
         )
-        raise typer.Exit(INTERRUPTED)
-    checkpoint.remove()
+        return INTERRUPTED
+    if code == DONE:  # otherwise --resume can write the rest
+        checkpoint.remove()
     failed = [f"{each.name}: {each.detail}" for each in verdict.gates if not each.ok]
     if failed:
-        typer.echo(f"{TITLES[verdict.outcome]}; gates failed: {'; '.join(failed)}", err=True)
-        raise typer.Exit(1)
+        say(f"{TITLES[verdict.outcome]}; gates failed: {'; '.join(failed)}")
+    return FAILED if failed else code
 
 
-def _as_in_the_paper(original: Target, data: Data, seed: int, result: ResultOptions) -> None:
+def _as_in_the_paper(original: Target, data: Data, seed: int, result: ResultOptions) -> int:
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.paper.attacks import PAPER_ATTACKS
     from onnx_jumprelu.paper.table import JUMPS, paper_table
@@ -285,4 +297,4 @@ def _as_in_the_paper(original: Target, data: Data, seed: int, result: ResultOpti
     with progress("repeating the paper", total, "step", quiet=result.quiet, long=True) as shown:
         rows = paper_table(original, data, seed=seed, on_done=shown.step)
     what = f"{original.name}, the first {len(data.x)} examples of {data.name}"
-    result.show(paper.text(rows, what, color=in_color()), paper.content(rows))
+    return result.show(paper.text(rows, what, color=in_color()), paper.content(rows))

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from onnx_jumprelu.cli.options import NormalizationOptions, SeedOption, command, data_option
-from onnx_jumprelu.cli.output import ResultOptions, in_color
+from onnx_jumprelu.cli.output import FAILED, ResultOptions
+from onnx_jumprelu.cli.streams import in_color
 from onnx_jumprelu.names import VERIFIED_EXAMPLES
 
 
@@ -27,7 +28,7 @@ def run(
     normalization: NormalizationOptions,
     seed: SeedOption = 0,
     result: ResultOptions,
-) -> None:
+) -> int:
     """Prove that the rewrite is right: the structure, each site, and equality at jump 0."""
     from onnx_jumprelu.cli.progress import progress
     from onnx_jumprelu.report import as_json, text_tables
@@ -47,6 +48,5 @@ def run(
             seed=seed,
             on_check=lambda _: shown.step(),
         )
-    result.show(text_tables.verification(report, color=in_color()), as_json.verification(report))
-    if not report.ok:
-        raise typer.Exit(1)
+    code = result.show(text_tables.verification(report, color=in_color()), as_json.verification(report))
+    return code if report.ok else FAILED

@@ -6,23 +6,15 @@ import contextlib
 import filecmp
 import os
 import secrets
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
+import numpy as np
+
+from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import ModelFileError
-
-TextKind = Literal["JSON", "HTML", "XML", "Markdown", "CSV", "SVG"]
-# How a file of each kind begins. An older result may be replaced by a new one; weights, data or a model never.
-BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
-    ".npz": (b"PK",),
-    "JSON": (b"{", b"["),
-    "HTML": (b"<",),
-    "XML": (b"<",),
-    "SVG": (b"<",),
-    "Markdown": (b"#",),
-    "CSV": (b"family",),
-}
+from onnx_jumprelu.files.kinds import EXAMPLES_MARK, FileKind, TextKind, check_replaceable
 
 
 def same(one: Path, other: Path) -> bool:
@@ -32,7 +24,7 @@ def same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def check_output(path: str | Path, kind: TextKind | Literal[".npz"], others: Iterable[Path] = ()) -> None:
+def check_output(path: str | Path, kind: FileKind, others: Iterable[Path] = (), *, force: bool = False) -> None:
     """Refuse, before any work, to write a result where it cannot be written, or over a file that must not be lost.
 
     Text may also go into a pipe or a device.
@@ -41,10 +33,11 @@ def check_output(path: str | Path, kind: TextKind | Literal[".npz"], others: Ite
         path: Where the result will be written.
         kind: What it will be.
         others: The other files of the same command.
+        force: See `check_replaceable`.
 
     Raises:
-        ModelFileError: it is a folder, its folder does not exist, it is one of `others`, or it holds another kind
-            of file.
+        ModelFileError: it is a folder, its folder does not exist or is write-protected, it is one of `others`, or it
+            holds something else than an older result of the same kind.
     """
     target = Path(path)
     with os_errors(target):
@@ -52,39 +45,60 @@ def check_output(path: str | Path, kind: TextKind | Literal[".npz"], others: Ite
             raise ModelFileError(f"{target}: cannot be written (it is a folder, or its folder does not exist)")
         if any(same(target, other) for other in others):
             raise ModelFileError(f"{target}: is an input or an output of this command; give another output")
-        if target.is_file():
-            _check_replaceable(target, kind)
-        elif target.exists() and kind == ".npz":
-            raise ModelFileError(f"{target}: is not a regular file; give another output")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise ModelFileError(f"{target}: is write-protected; give another output")
+        if target.exists() and not target.is_file():
+            if kind == ".npz":
+                raise ModelFileError(f"{target}: is not a regular file; give another output")
+            return
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise ModelFileError(f"{target}: cannot be written (the folder {target.parent} is write-protected)")
+        if target.exists():
+            check_replaceable(target, kind, force=force)
 
 
-def _check_replaceable(target: Path, kind: str) -> None:
-    with target.open("rb") as file:
-        beginning = file.read(64).lstrip()
-    if beginning and not beginning.startswith(BEGINNINGS[kind]):
-        raise ModelFileError(f"{target}: already exists and is not a {kind} file; give another output")
-
-
-def write_text(path: str | Path, text: str, kind: TextKind) -> None:
+def write_text(path: str | Path, text: str, kind: TextKind, *, force: bool = False) -> None:
     """Write a text whole or not at all; into a pipe or a device as it comes.
 
     Args:
-        path: The file; it may exist if it is of the same kind.
+        path: The file; an older result of the same kind is replaced.
         text: Its content.
         kind: What it is.
+        force: See `check_replaceable`.
 
     Raises:
-        ModelFileError: it cannot be written, or the file that exists is of another kind.
+        ModelFileError: it cannot be written, or the file that exists must not be lost.
     """
     target = Path(path)
+    check_output(target, kind, force=force)
     with os_errors(target):
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
             return
-        if target.exists():
-            _check_replaceable(target, kind)
     with replacing(target) as staging, os_errors(target):
         write_flushed(staging, [text.encode()])
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, force: bool = False) -> None:
+    """Write arrays to an `.npz` file, whole or not at all.
+
+    Args:
+        path: The file; an older one that was written here is replaced.
+        arrays: The arrays by name.
+        force: See `check_replaceable`.
+
+    Raises:
+        ModelFileError: it cannot be written, or the file that exists must not be lost.
+    """
+    target = Path(path)
+    check_output(target, ".npz", force=force)
+    with replacing(target) as staging, os_errors(target):
+        with staging.open("xb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # no array is called `allow_pickle`
+        with zipfile.ZipFile(staging, "a") as archive:
+            archive.comment = EXAMPLES_MARK
+        with staging.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def copy_file(origin: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from onnx_jumprelu.files.kinds import MARK
 from onnx_jumprelu.report import formatting, phrases, verdict_rows
 from onnx_jumprelu.verdict.result import Verdict
 
@@ -21,6 +22,7 @@ def render(verdict: Verdict) -> str:
 def _parts(verdict: Verdict) -> Iterator[str]:
     head = phrases.headline(verdict)
     yield f"### {head.title}"
+    yield MARK
     yield f"{_text(phrases.subjects(verdict))}  \n{_text(phrases.setting(verdict))}"
     yield f"**{_text(head.title)}:** {_text(head.sentence)} {_text(phrases.cost(verdict))}"
     yield _text(phrases.naive(verdict))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from onnx_jumprelu.files.kinds import MARK
 from onnx_jumprelu.report import dependencies
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def svg(name: str, draw: Callable[[Axes], None]) -> str:
         out = io.StringIO()
         canvas: Any = _drawn(draw).canvas
         canvas.print_svg(out, metadata=NO_METADATA)
-    return _without_ids(out.getvalue())
+    return _without_ids(out.getvalue()).replace("<svg", f"{MARK}\n<svg", 1)
 
 
 def figure(draw: Callable[[Axes], None]) -> Figure:

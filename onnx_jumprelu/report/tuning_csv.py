@@ -17,6 +17,7 @@ def tuning_csv(tuning: Tuning) -> str:
     sites = [site.name for site in tuning.sites]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    # `files.kinds` recognises an older table by the first columns.
     writer.writerow(["family", "stage", "clean_accuracy", "worst_case", "front", "chosen", *sites])
     front = tuning.pareto_front
     for stage, points in (("quick", tuning.trials), ("thorough", tuning.finalists)):

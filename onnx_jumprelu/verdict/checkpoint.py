@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -41,14 +42,15 @@ class FinishedAttack:
 class Checkpoint:
     """Finished attacks by their place in the plan; without a file they are kept in memory alone."""
 
-    def __init__(self, path: Path | None = None, *, resume: bool = False) -> None:
+    def __init__(self, path: Path | None = None, *, resume: bool = False, force: bool = False) -> None:
         """Choose the file.
 
         Args:
             path: The file.
-            resume: Whether to go on with the attacks in the file; otherwise they are replaced.
+            resume: Whether to go on with the attacks in the file.
+            force: Whether to replace the attacks in the file, if they are not resumed.
         """
-        self._path, self._resume = path, resume
+        self._path, self._resume, self._force = path, resume, force
         self._about: dict[str, str] = {}
         self._finished: dict[str, FinishedAttack] = {}
 
@@ -62,42 +64,62 @@ class Checkpoint:
             about: What is needed to repeat the verdict. Only attacks of the same experiment are taken from the file.
 
         Raises:
-            OptionError: there is no file to resume, it belongs to another experiment, or it is damaged; or a file that
-                would be replaced is not a checkpoint.
+            OptionError: there is no file to resume, it belongs to another experiment, or it is damaged; or there is a
+                file that is not to be resumed and must not be lost.
         """
         self._about = dict(about)
         if self._path is None:
             return
         if self._resume:
             self._finished = self._read(self._path)
-        elif self._path.exists():
-            _check_replaceable(self._path)
+        elif self._path.exists() and not self._force:
+            self._refuse(self._path)
 
     def finished(self, place: str) -> FinishedAttack | None:
         """The attack at a place, None where it has not finished."""
         return self._finished.get(place)
 
     def keep(self, place: str, finished: FinishedAttack) -> None:
-        """Add the attack at a place."""
-        self._finished[place] = finished
+        """Add the attack at a place. Raises ModelFileError where it cannot be written; those before it are kept."""
+        finished_now = {**self._finished, place: finished}
         if self._path is not None:
-            attacks = {name: _entry(kept) for name, kept in self._finished.items()}
+            attacks = {name: _entry(kept) for name, kept in finished_now.items()}
             content = stamped("checkpoint", {"about": self._about, "attacks": attacks})
-            write_text(self._path, json.dumps(content), "JSON")
+            write_text(self._path, json.dumps(content), "checkpoint")
+        self._finished = finished_now
 
     def remove(self) -> None:
         """Delete the file: the verdict is complete."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # then the next run says that it is there
+                self._path.unlink(missing_ok=True)
+
+    def _refuse(self, path: Path) -> None:
+        """Say why a file cannot be replaced, and later deleted. Raises OptionError."""
+        try:
+            content = read_record(path)
+            _check_schema(content)
+            other = self._other_experiment(content.inner("about"))
+        except OSError as error:
+            raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except UnfitError as error:
+            raise OptionError(f"{path}: already exists and is not a checkpoint; give another file") from error
+        whose, way_out = "an interrupted run", "--resume to continue it"
+        if other is not None:
+            whose, way_out = f"{whose} of another experiment ({other} differs)", "another --state"
+        raise OptionError(f"{path}: holds the finished attacks of {whose}; give {way_out}, or --force to discard them")
+
+    def _other_experiment(self, about: Entries) -> str | None:
+        """What differs between this experiment and one in a file, None where nothing does."""
+        return next((name for name, value in self._about.items() if not about.holds(name, value)), None)
 
     def _read(self, path: Path) -> dict[str, FinishedAttack]:
         try:
             content = read_record(path).only("schema", "version", "about", "attacks")
             _check_schema(content)
             about, attacks = content.inner("about"), content.by_name("attacks")
-            for name, value in self._about.items():
-                if not about.holds(name, value):
-                    raise OptionError(f"{path}: belongs to another experiment ({name} differs); {WAY_OUT}")
+            if (name := self._other_experiment(about)) is not None:
+                raise OptionError(f"{path}: belongs to another experiment ({name} differs); {WAY_OUT}")
             n_examples = int(self._about.get("examples", 0))
             return {place: _finished(place, entries, n_examples) for place, entries in attacks.items()}
         except FileNotFoundError:
@@ -106,16 +128,6 @@ class Checkpoint:
             raise OptionError(f"{path}: cannot be read ({error.strerror or error}); leave out --resume") from error
         except UnfitError as error:
             raise OptionError(f"{path}: is not a checkpoint of a verdict: {error}; {WAY_OUT}") from error
-
-
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace, and later to delete, a file that is not a checkpoint. Raises OptionError."""
-    try:
-        _check_schema(read_record(path))
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnfitError as error:
-        raise OptionError(f"{path}: already exists and is not a checkpoint; give another file") from error
 
 
 def _check_schema(content: Entries) -> None:

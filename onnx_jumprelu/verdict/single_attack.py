@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnx_jumprelu.arguments import shown
-from onnx_jumprelu.arrays import Floats
+from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.attacks import ATTACKS, attack_named
 from onnx_jumprelu.attacks.base import Attack, AttackResult
 from onnx_jumprelu.classifier.target import ModelLike, Target, target_of
 from onnx_jumprelu.content import ByContent
 from onnx_jumprelu.data.reading import Data, DataLike, check_scale, data_of
 from onnx_jumprelu.errors import DataError, OptionError, naming
-from onnx_jumprelu.files.atomic import replacing
+from onnx_jumprelu.files.atomic import write_arrays
 from onnx_jumprelu.names import NormName, ProtocolName, SurrogateName
 
 
@@ -44,17 +41,24 @@ class AttackRun(ByContent):
     def __repr__(self) -> str:
         return f"AttackRun({self.target.name!r}, {self.protocol!r}, {self.result!r})"
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write `x` (the examples after the attack), `y`, `correct` (before) and `success` to an `.npz` file.
 
+        Args:
+            path: The file; examples that were saved before are replaced.
+            force: Replace an `.npz` file even if it was not saved here.
+
         Raises:
-            ModelFileError: it cannot be written.
+            ModelFileError: it cannot be written, or the file that exists must not be lost.
         """
-        with replacing(Path(path)) as beside, beside.open("wb") as file:
-            result = self.result
-            np.savez_compressed(file, x=self.x_adv, y=result.labels, correct=result.correct, success=result.success)
-            file.flush()
-            os.fsync(file.fileno())
+        result = self.result
+        arrays: dict[str, Array] = {
+            "x": self.x_adv,
+            "y": result.labels,
+            "correct": result.correct,
+            "success": result.success,
+        }
+        write_arrays(path, arrays, force=force)
 
 
 def attack(

@@ -13,7 +13,7 @@ import pytest
 from onnx import ModelProto
 
 from onnx_jumprelu import ModelFileError
-from onnx_jumprelu.files.atomic import TextKind, check_output, copy_file, write_text
+from onnx_jumprelu.files.atomic import check_output, copy_file, write_text
 from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.runtime import OrtRunner
@@ -344,45 +344,6 @@ def test_the_disk_has_it_before_it_takes_its_place(
     events.clear()
     copy_file(tmp_path / "in.json", tmp_path / "copy.json")
     assert events == ["flush", "move", "flush"]
-
-
-def test_a_result_never_replaces_what_is_no_result(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(bytes(99))
-    with pytest.raises(ModelFileError, match="is not a JSON file"):
-        check_output(tmp_path / "weights.bin", "JSON")
-    with pytest.raises(ModelFileError, match="is not a JSON file"):
-        write_text(tmp_path / "weights.bin", "{}", "JSON")
-    assert (tmp_path / "weights.bin").read_bytes() == bytes(99)
-    write_text(tmp_path / "old.json", "{}", "JSON")
-    write_text(tmp_path / "old.json", "[1]", "JSON")
-    assert (tmp_path / "old.json").read_text() == "[1]"
-
-
-@pytest.mark.parametrize(
-    ("kind", "old", "other"),
-    [
-        ("JSON", "{}", "<svg/>"),
-        ("HTML", "<!doctype html>", "{}"),
-        ("XML", "<testsuites/>", "# A note"),
-        ("SVG", "<svg/>", "{}"),
-        ("Markdown", "# Verdict", "a note"),
-        ("CSV", "family,jump", "name,value"),
-    ],
-)
-def test_text_replaces_only_its_own_kind(kind: TextKind, old: str, other: str, tmp_path: Path) -> None:
-    target = tmp_path / "result"
-    for content in ("", old):
-        target.write_text(content)
-        check_output(target, kind)
-        write_text(target, "new", kind)
-        assert target.read_text() == "new"
-    target.write_text(other)
-    message = f"already exists and is not a {kind} file; give another output"
-    with pytest.raises(ModelFileError, match=message):
-        check_output(target, kind)
-    with pytest.raises(ModelFileError, match=message):
-        write_text(target, "new", kind)
-    assert target.read_text() == other
 
 
 def test_a_result_is_not_written_over_another_file_of_the_command(tmp_path: Path) -> None:

@@ -144,8 +144,19 @@ def test_a_file_that_is_not_a_checkpoint_is_kept(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="already exists and is not a checkpoint; give another file"):
         Checkpoint(path).open({"examples": "2"})
     assert path.read_text(encoding="utf-8") == '{"precious": 1}'
-    path.unlink()
-    earlier = Checkpoint(path)
-    earlier.open({"examples": "2"})
-    earlier.keep("0/0/0/model", FinishedAttack(np.asarray([True, False]), None, None, 1.0))
-    Checkpoint(path).open({"examples": "3"})  # an older checkpoint may be replaced
+
+
+def test_a_forgotten_resume_loses_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    for about, message in (
+        (ABOUT, "of an interrupted run; give --resume to continue it, or --force to discard them"),
+        ({**ABOUT, "eps": "0.2"}, r"of another experiment \(eps differs\); give another --state, or --force"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            Checkpoint(path).open(about)
+    assert path.read_bytes() == before
+    anew = Checkpoint(path, force=True)
+    anew.open(ABOUT)
+    assert len(anew) == 0
+    anew.keep(PLACE, FINISHED)
+    assert len(resumed(path)) == 1
