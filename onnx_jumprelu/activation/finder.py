@@ -83,6 +83,8 @@ _GREATER = {
 }
 
 
+MOST_NEGATIONS = 10  # of a comparison; exporters write at most one
+
 # Operators whose inputs may be a jump or a zero, so that finding JumpReLUs needs the value.
 JUMPRELU_READS_VALUES = frozenset({"Where", *_GREATER})
 
@@ -110,10 +112,15 @@ def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None
                 raise OptionError(f"'{name}' is a jump; it must be at least 0")
 
 
+def _is(node: NodeProto, *op_types: str) -> bool:
+    return node.op_type in op_types and domain_of(node.domain) == STANDARD_DOMAIN
+
+
 class _Finder:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._makers = {output: node for node in scope.nodes for output in node.output if output}
+        self._origins: dict[tuple[str, ...], dict[str, str]] = {}
 
     def at(self, node: NodeProto) -> JumpReLU | None:
         """The JumpReLU that a node ends, None where it ends none."""
@@ -160,37 +167,47 @@ class _Finder:
             return None
         return JumpReLU(mask.x, node.output[0], {"jump": mask.jump})
 
-    def _masks(self, name: str) -> Iterable[_Mask]:
-        """The comparisons that a boolean tensor can be read as."""
-        node = self._makers.get(self._plain(name))
-        if node is None or domain_of(node.domain) != STANDARD_DOMAIN:
+    def _masks(self, name: str, *, with_nan: bool = True) -> Iterable[_Mask]:
+        """The comparisons that a boolean tensor can be read as; `with_nan` also finds `x > jump or x is NaN`."""
+        node, negations = self._makers.get(self._plain(name)), 0
+        while node is not None and _is(node, "Not") and negations < MOST_NEGATIONS:
+            node, negations = self._makers.get(self._plain(node.input[0])), negations + 1
+        for mask in () if node is None else self._comparisons(node, with_nan=with_nan):
+            yield _Mask(mask.x, mask.jump, mask.above != bool(negations % 2))
+
+    def _comparisons(self, node: NodeProto, *, with_nan: bool) -> Iterable[_Mask]:
+        """`_masks` of the node that makes the tensor, or that the tensor negates."""
+        if domain_of(node.domain) != STANDARD_DOMAIN:
             return
         if node.op_type in _GREATER:
             x, jump, above = _GREATER[node.op_type]
             yield _Mask(self._plain(node.input[x]), node.input[jump], above)
             # The same comparison from the other side; `x >= jump` differs from `x > jump` only at x == jump.
             yield _Mask(self._plain(node.input[jump]), node.input[x], not above)
-        elif node.op_type == "Not":
-            for mask in self._masks(node.input[0]):
-                yield _Mask(mask.x, mask.jump, not mask.above)
-        elif node.op_type == "Or":  # x > jump or x is NaN
+        elif node.op_type == "Or" and with_nan:  # x > jump or x is NaN
             for comparison, other in (node.input, reversed(node.input)):
                 nan = self._maker(other, "IsNaN")
-                for mask in self._masks(comparison) if nan is not None else ():
+                for mask in self._masks(comparison, with_nan=False) if nan is not None else ():
                     if nan is not None and mask.above and self._plain(nan.input[0]) == mask.x:
                         yield mask
 
     def _maker(self, name: str, *op_types: str) -> NodeProto | None:
         node = self._makers.get(self._plain(name))
-        if node is None or node.op_type not in op_types or domain_of(node.domain) != STANDARD_DOMAIN:
-            return None
-        return node
+        return node if node is not None and _is(node, *op_types) else None
 
     def _plain(self, name: str) -> str:
         """The tensor that Identity nodes pass on under this name."""
-        while (node := self._makers.get(name)) is not None and node.op_type == "Identity":
+        return self._before(name, "Identity")
+
+    def _before(self, name: str, *op_types: str) -> str:
+        """The tensor at the start of a chain of such nodes that ends here. No chain is followed twice."""
+        known, passed = self._origins.setdefault(op_types, {}), []
+        while name not in known and (node := self._makers.get(name)) is not None and _is(node, *op_types):
+            passed.append(name)
             name = node.input[0]
-        return name
+        origin = known.get(name, name)
+        known.update(dict.fromkeys(passed, origin))
+        return origin
 
     def _is_zero(self, name: str) -> bool:
         try:
@@ -209,14 +226,11 @@ class _Finder:
 
     def _constant(self, name: str) -> Array:
         """Value of a constant, before any CastLike. Raises NotConstantError for anything else."""
-        while (node := self._maker(name, "CastLike")) is not None:
-            name = node.input[0]
-        return self._scope.constant(name)
+        return self._scope.constant(self._before(name, "CastLike", "Identity"))
 
     def _default(self, name: str) -> Array | None:
         """Default of an overridable initializer of this scope or one around it, None for anything else."""
-        while (node := self._maker(name, "CastLike")) is not None:
-            name = node.input[0]
+        name = self._before(name, "CastLike", "Identity")
         scope: Scope | None = self._scope
         while scope is not None:
             value = scope.default(name)

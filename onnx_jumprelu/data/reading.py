@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from onnx_jumprelu.arrays import Array, Floats, Labels
 from onnx_jumprelu.classifier.normalization import pixels_as_floats, uint8_fits
+from onnx_jumprelu.data.npz import NpzArrays
 from onnx_jumprelu.errors import DataError
 
 DataLike: TypeAlias = "Data | str | Path | tuple[npt.ArrayLike, npt.ArrayLike]"
 PAIR = 2  # inputs and labels
+MOST_NAMES_SHOWN, LONGEST_NAME_SHOWN = 20, 60
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -119,9 +121,16 @@ def load_data(path: str | Path, *, x_key: str = "x", y_key: str = "y") -> Data:
         raise DataError(f"give the path of an .npz file, not {_described(path)}; arrays are Data(x, labels)")
     arrays = _read(Path(path))
     if x_key not in arrays:
-        raise DataError(f"{path}: has no array '{x_key}'; it has {', '.join(sorted(arrays)) or 'none'}")
+        raise DataError(f"{path}: has no array '{x_key}'; it has {_listed(arrays)}")
     x, labels = _numbers(arrays[x_key], f"{path}: '{x_key}'"), arrays.get(y_key)
     return Data(x, None if labels is None else _classes(labels, len(x), f"{path}: '{y_key}'"), path)
+
+
+def _listed(arrays: Mapping[str, object]) -> str:
+    """Names of the arrays of a file, for a message; a file may have very many."""
+    names = [name if name.isprintable() else repr(name) for name in sorted(arrays)[:MOST_NAMES_SHOWN]]
+    more = f" and {len(arrays) - len(names)} more" if len(arrays) > len(names) else ""
+    return ", ".join(name[:LONGEST_NAME_SHOWN] for name in names) + more or "none"
 
 
 def _array(values: npt.ArrayLike, name: str) -> Array:
@@ -174,25 +183,10 @@ def load_inputs(path: str | Path, names: Sequence[str]) -> dict[str, npt.NDArray
     return {name: arrays[name] for name in names} if arrays.keys() >= set(names) else None
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    return READERS.get(path.suffix.lower(), _read_npz)(path)
-
-
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    arrays: dict[str, Any] | None = None
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.ndarray):
-            with archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # damaged files fail in many ways: zlib, lzma, tokenize, encryption, unknown methods
-        reason = getattr(error, "strerror", None) or "not an .npz file of plain arrays"
-        raise DataError(f"{path}: cannot be read ({reason})") from error
-    if arrays is None:
-        raise DataError(f"{path}: is an .npy file of one array; an .npz file is needed")
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+def _read(path: Path) -> Mapping[str, npt.NDArray[Any]]:
+    return READERS.get(path.suffix.lower(), NpzArrays)(path)
 
 
 # What reads a file of each format, by its suffix: a function from the path to the file's arrays by name, which raises
-# DataError. Files with another suffix are read as `.npz`.
-READERS: dict[str, Callable[[Path], dict[str, npt.NDArray[Any]]]] = {".npz": _read_npz}
+# DataError. A mapping may read each array when it is asked for. Files with another suffix are read as `.npz`.
+READERS: dict[str, Callable[[Path], Mapping[str, npt.NDArray[Any]]]] = {".npz": NpzArrays}

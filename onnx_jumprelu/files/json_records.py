@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from onnx_jumprelu.arrays import Bools
+from onnx_jumprelu.files.inputs import read_text
 from onnx_jumprelu.version import __version__
 
 LARGEST = 1e300  # float() fails on an integer of 400 digits; a comparison does not
@@ -42,7 +43,7 @@ def read_record(path: Path) -> Entries:
         UnfitError: it is not JSON, or not an object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise UnfitError("it is not JSON") from error
     return Entries(content, "it")

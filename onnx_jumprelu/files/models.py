@@ -21,10 +21,12 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
-from onnx_jumprelu.errors import ModelFileError, OptionError
+from onnx_jumprelu.errors import ModelFileError, OptionError, naming
 from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
 from onnx_jumprelu.files.external_data import checked_external_data, place_weights
+from onnx_jumprelu.files.inputs import regular
 from onnx_jumprelu.files.large_weights import Chunks, FramingError, with_large_weights, without_large_weights
+from onnx_jumprelu.graphs.wellformed import check_wellformed
 from onnx_jumprelu.names import ExternalDataMode
 
 Stamp = tuple[int, int, int]
@@ -81,8 +83,8 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         model.ParseFromString(parsed)
     except DecodeError as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
-    if not model.HasField("graph") or not model.ir_version or not model.opset_import:
-        raise ModelFileError(f"{path}: is not an ONNX model, or is cut short (no graph, IR version or opset)")
+    with naming(path, ModelFileError):
+        check_wellformed(model, {name.decode(errors="replace") for name in large})
     sha256 = hashlib.sha256(content).hexdigest()
     external = checked_external_data(path, model)
     stamps = {location: _stamp(path.parent / location) for location in external}
@@ -104,6 +106,7 @@ def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile
         if not isinstance(model, str | os.PathLike):
             raise OptionError(f"a model is a path or an onnx.ModelProto, not {type(model).__name__}")
         return load(model, weights=weights)
+    check_wellformed(model)
     try:
         content = model.SerializeToString()
     except (ValueError, EncodeError) as error:
@@ -118,7 +121,10 @@ def proto_of(model: ModelProto | str | Path) -> ModelProto:
         ModelFileError: see `load`.
         OptionError: it is neither a path nor a model.
     """
-    return model if isinstance(model, ModelProto) else opened(model).with_external_weights()
+    if not isinstance(model, ModelProto):
+        return opened(model).with_external_weights()
+    check_wellformed(model)
+    return model
 
 
 def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
@@ -132,7 +138,7 @@ def _read(path: Path) -> tuple[memoryview, Stamp]:
     try:
         if path.is_dir():
             raise ModelFileError(f"{path}: is a directory; give an .onnx file")
-        stamp = _stamp(path)
+        stamp = _stamp(regular(path))
         if path.stat().st_size > LARGEST_MESSAGE:
             raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
         content = _mapped(path)

@@ -33,6 +33,15 @@ def decoded(tensor: TensorProto) -> Array:
         raise NotConstantError(f"'{tensor.name}' cannot be decoded") from error
 
 
+def converted(value: Array, elem_type: int) -> Array:
+    """What a Cast makes of a constant. Raises NotConstantError where there is no such type, or no such number in it."""
+    try:
+        with np.errstate(all="ignore"):
+            return value.astype(numpy_dtype(elem_type), copy=False)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise NotConstantError(f"it is cast to element type {elem_type}") from error
+
+
 def constant_node_value(node: NodeProto) -> Array:
     """Value of a Constant node. Raises NotConstantError where it is not a fixed number."""
     for entry in node.attribute:

@@ -10,10 +10,11 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant_node_value, decoded, numpy_dtype
+from onnx_jumprelu.graphs.constants import NotConstantError, attribute, constant_node_value, converted, decoded
 
 STANDARD_DOMAIN = ""
 OLDEST_OPSET = 7  # the oldest version of the standard domain that this tool supports
+LARGEST_REMEMBERED = 64  # values of a constant at the end of a chain of Identity and Cast
 # Before IR 4 each initializer had to be a graph input too; onnxruntime treats such initializers as constants.
 FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS = 4
 
@@ -69,27 +70,35 @@ class Scope:
         Raises:
             NotConstantError: it is computed, is an input, or is stored in an external weights file.
         """
-        casts: list[int] = []
-        value, seen = None, {name}
-        while value is None:
-            value = self._stored(name)
-            if value is None:
-                node = self._maker(name)
-                if node.op_type == "Cast":
-                    casts.append(int(attribute(node, "to", 0)))
+        passed: dict[str, NodeProto] = {}
+        try:
+            while (value := self._constants.get(name)) is None and (value := self._stored(name)) is None:
+                passed[name] = node = self._maker(name)
                 name = node.input[0] if node.input else ""
-                if name in seen:
-                    raise NotConstantError(f"'{name}' depends on itself")
-                seen.add(name)
-        for to in reversed(casts):
-            value = value.astype(numpy_dtype(to))
+            if isinstance(value, NotConstantError):
+                raise value
+            for name, node in reversed(passed.items()):
+                value = converted(value, int(attribute(node, "to", 0))) if node.op_type == "Cast" else value
+                if value.size <= LARGEST_REMEMBERED:
+                    self._constants[name] = value
+        except NotConstantError as error:
+            self._constants.update(dict.fromkeys(passed, error))
+            raise
         return value
+
+    @cached_property
+    def _constants(self) -> dict[str, Array | NotConstantError]:
+        """What `constant` found, so that many nodes at the end of a long chain do not follow it again."""
+        return {}
 
     def default(self, name: str) -> Array | None:
         """Value of an initializer of this scope that may be overridden when the model runs, None for anything else."""
         if name not in self._initializers or name not in self._inputs:
             return None
-        return decoded(self._initializers[name])
+        try:
+            return decoded(self._initializers[name])
+        except NotConstantError:
+            return None
 
     def _stored(self, name: str) -> Array | None:
         """The value that the file stores for `name` itself, None where a node makes it."""

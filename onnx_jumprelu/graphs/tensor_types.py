@@ -24,6 +24,9 @@ DISCRETE = frozenset(
     TensorProto.DataType.Value(name)
     for name in ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
+# Calls of one function with different types. More differ in most of what matters, and may double with each level of
+# functions that call functions: the types in the function are then not known.
+MOST_SIGNATURES = 64
 INVENTED_DIMENSION = "unk__"  # how shape inference names an unknown dimension
 Dimension = int | str | None
 
@@ -67,8 +70,20 @@ def infer_types(model: ModelProto) -> dict[str, dict[str, TensorType]]:
     """
     table: dict[str, dict[str, TensorType]] = {}
     bodies = {function_key(function): function for function in model.functions}
-    _record(_infer(_skeleton(model)), "main", bodies, table, set())
+    done: dict[str, set[bytes]] = {key: set() for key in bodies}
+    _record(_infer(_skeleton(model)), "main", bodies, table, done)
+    for key, signatures in done.items():
+        if len(signatures) > MOST_SIGNATURES:
+            for called in (key, *_called(bodies[key], bodies)):
+                _forget(f"function {called}", table)
     return table
+
+
+def _forget(root: str, table: dict[str, dict[str, TensorType]]) -> None:
+    """Make the types in a function and its subgraphs unknown."""
+    for path, types in table.items():
+        if path == root or path.startswith(f"{root}/"):
+            types.clear()
 
 
 def _record(
@@ -76,7 +91,7 @@ def _record(
     root: str,
     bodies: Mapping[str, FunctionProto],
     table: dict[str, dict[str, TensorType]],
-    done: set[tuple[str, bytes]],
+    done: dict[str, set[bytes]],
 ) -> None:
     """Add the types of a model's main graph (its path is `root`), subgraphs and calls to `table`."""
     visible: dict[str, dict[str, TensorType]] = {}
@@ -93,10 +108,12 @@ def _record(
         for node in scope.proto.node:
             key = function_key(node)
             if key in bodies:
+                if len(done[key]) > MOST_SIGNATURES:
+                    continue
                 call = _call(node, bodies[key], seen, inferred, bodies)
-                signature = (key, call.graph.SerializeToString())
-                if signature not in done:
-                    done.add(signature)
+                signature = call.graph.SerializeToString()
+                if signature not in done[key]:
+                    done[key].add(signature)
                     _record(_infer(call), f"function {key}", bodies, table, done)
 
 

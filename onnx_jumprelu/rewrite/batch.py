@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, get_args
 
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arguments import shown
-from onnx_jumprelu.errors import JumpReLUError, ModelFileError, OptionError, PatchError
+from onnx_jumprelu.errors import JumpReLUError, OptionError, PatchError, naming
 from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
-from onnx_jumprelu.rewrite.patch import PatchSummary, find_activations, patch_in_place
+from onnx_jumprelu.rewrite.patch import PatchSummary, activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
 from onnx_jumprelu.rewrite.record import is_patched, read_provenance
-from onnx_jumprelu.rewrite.revert import revert_in_place, revert_model
+from onnx_jumprelu.rewrite.revert import revert_in_place, reverted
 from onnx_jumprelu.rewrite.site import ActivationSite
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ class _Job:
 def find_in_file(path: Path) -> list[ActivationSite]:
     """`find_activations` on a model file; what goes wrong names the file."""
     file = _load(path)
-    with _naming(path):
-        return find_activations(file.model)
+    with naming(path):
+        return activations(file.model)
 
 
 def parameters_in_file(path: Path) -> dict[str, Parameters] | None:
@@ -147,11 +146,11 @@ def patch_file(
 
 def _patch(job: _Job) -> PatchedFile:
     original = _load(job.source)
-    with _naming(job.source):
-        start = revert_model(original.model) if is_patched(original.model) else original.model
+    with naming(job.source):
+        start = reverted(original.model) if is_patched(original.model) else original.model
         before = start.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
-        if revert_model(original.model).SerializeToString() != before:
+        if reverted(original.model).SerializeToString() != before:
             raise PatchError("cannot be patched so that the patch can be reverted; please report this model")
     if not job.files.dry_run:
         if job.files.make_folder:
@@ -170,22 +169,9 @@ def _patch(job: _Job) -> PatchedFile:
 def _load(path: Path) -> ModelFile:
     """A model without its large weights, unless a recogniser needs one."""
     file = load(path, weights=False)
-    with _naming(path):
+    with naming(path):
         read = {name.encode() for name in tensors_to_decode(file.model)}
     return load(path) if read & file.large_weights.keys() else file
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what went wrong with its model."""
-    try:
-        yield
-    except JumpReLUError as error:
-        raise type(error)(f"{path}: {error}") from error
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # A model that breaks ONNX's own rules can break them anywhere.
-        reason = " ".join(str(error).split())
-        raise ModelFileError(f"{path}: is not a valid ONNX model ({type(error).__name__}: {reason})") from error
 
 
 def patch_files(
@@ -305,7 +291,7 @@ def revert_file(
     target = source if files.in_place else Path(output or default_reverted(source))
     patched = _load(source)
     check_model_output(target, patched, in_place=files.in_place, force=files.force)
-    with _naming(source):
+    with naming(source):
         recorded = read_provenance(patched.model).input_sha256
         revert_in_place(patched.model)
     with staged(patched.model, target, patched, mode=files.external_data) as finished:

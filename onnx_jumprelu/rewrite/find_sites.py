@@ -118,11 +118,13 @@ def _site_names(sites: list[NodeInScope]) -> list[str]:
     scoped = [name if times[name] == 1 else f"{at.scope.path}/{name}" for at, name in zip(sites, plain, strict=True)]
     taken = set(scoped)
     used: set[str] = set()
+    numbers: dict[str, int] = {}  # the next number to try for each name
     result = []
     for name in scoped:
-        unique, number = name, 2
+        unique, number = name, numbers.get(name, 2)
         while unique in used or (unique != name and unique in taken):
             unique, number = f"{name}#{number}", number + 1
+        numbers[name] = number
         used.add(unique)
         result.append(unique)
     return result

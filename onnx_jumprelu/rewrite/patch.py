@@ -27,7 +27,7 @@ from onnx_jumprelu.rewrite.find_sites import find_sites
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
-from onnx_jumprelu.rewrite.revert import revert_in_place
+from onnx_jumprelu.rewrite.revert import revert_in_place, reverted
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 from onnx_jumprelu.rewrite.site_plan import SitePlan, plan_sites
 from onnx_jumprelu.version import __version__
@@ -109,12 +109,15 @@ def find_activations(model: ModelProto | str | Path) -> list[ActivationSite]:
         OptionError: `model` is neither a path nor a model.
         ProvenanceError: the model was patched and its graph changed afterwards.
     """
-    model = proto_of(model)
+    return activations(proto_of(model))
+
+
+def activations(model: ModelProto) -> list[ActivationSite]:
+    """`find_activations` for a model that has been checked; the data of its initializers may have been left out."""
     if not is_patched(model):
         return [found.site for found in find_sites(model)]
     given = {site.name: site.parameters for site in read_provenance(model).sites}
-    original = copy.deepcopy(model)
-    revert_in_place(original)
+    original = reverted(model)
     return [replace(found.site, parameters=given.get(found.site.name)) for found in find_sites(original)]
 
 

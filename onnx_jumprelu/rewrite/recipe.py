@@ -12,6 +12,7 @@ A recipe that this tool writes also names its schema and the tool's version.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -21,6 +22,7 @@ from typing import Any
 from onnx_jumprelu.activation.parameters import Parameters, checked_number
 from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.errors import OptionError
+from onnx_jumprelu.files.inputs import read_text
 from onnx_jumprelu.files.json_records import schema_id, stamped
 
 MOST_NAMES_SHOWN = 20
@@ -72,7 +74,7 @@ class Recipe:
             OptionError: the file cannot be read or is not a recipe; the message says what is wrong with it.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise OptionError(
                 f"{path}: cannot read the recipe ({getattr(error, 'strerror', None) or error})"
@@ -119,8 +121,7 @@ def _parse(content: object) -> Recipe:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise OptionError(f"'{repeated}' is a duplicate key")
     return content
 

@@ -30,9 +30,14 @@ def revert_model(model: ModelProto | str | Path) -> ModelProto:
         OptionError: `model` is neither a path nor a model.
         ProvenanceError: the model has no record of a patch, or its sites were changed afterwards.
     """
-    reverted = copy.deepcopy(proto_of(model))
-    revert_in_place(reverted)
-    return reverted
+    return reverted(proto_of(model))
+
+
+def reverted(model: ModelProto) -> ModelProto:
+    """`revert_model` for a model that has been checked; the data of its initializers may have been left out."""
+    original = copy.deepcopy(model)
+    revert_in_place(original)
+    return original
 
 
 def revert_in_place(model: ModelProto) -> None:

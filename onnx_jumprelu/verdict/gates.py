@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnx_jumprelu.arguments import check_number
 from onnx_jumprelu.errors import OptionError, naming
+from onnx_jumprelu.files.inputs import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -100,7 +101,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
     except RecursionError as error:

@@ -279,7 +279,7 @@ def test_a_model_that_breaks_onnxs_rules_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_patch_that_could_not_be_undone_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnx_jumprelu.rewrite.batch.revert_model", lambda model: model)
+    monkeypatch.setattr("onnx_jumprelu.rewrite.batch.reverted", lambda model: model)
     with pytest.raises(PatchError, match="cannot be patched so that the patch can be reverted"):
         patch_file(folder / "a.onnx", jump=0.5)
     assert not (folder / "a.jumprelu.onnx").exists()

@@ -103,11 +103,6 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
         "the slope of shape [1, 4] broadcasts its input to a larger shape",
         single("PRelu", inputs=["x", "s"], extra={"s": np.zeros((1, 4), np.float32)}, shape=["N", 1]),
     ),
-    "bound that depends on itself": (
-        "depends on itself",
-        parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x) => (float[N] y)
-              { a = Identity(b)  b = Identity(a)  y = Clip(x, a) }"""),
-    ),
     "PRelu, slope fed": (
         "slope is not constant",
         parse("""<ir_version: 8, opset_import: ["" : 17]> net (float[N] x, float s) => (float[N] y)
