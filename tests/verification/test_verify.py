@@ -131,7 +131,11 @@ def _extra_node(model: ModelProto) -> None:
 
 
 def _missing_node(model: ModelProto) -> None:
-    model.graph.node.remove(nodes(model, "MatMul")[0])
+    missing = nodes(model, "MatMul")[0]
+    model.graph.node.remove(missing)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = missing.input[0] if name == missing.output[0] else name
 
 
 def _moved_node(model: ModelProto) -> None:
