@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -205,20 +203,8 @@ def _written(result: PatchedFile) -> list[Path]:
     return [] if result.output is None else [result.output]
 
 
-@contextmanager
-def _executor(jobs: int) -> Iterator[Executor | None]:
+def _executor(jobs: int) -> AbstractContextManager[Executor | None]:
     """Processes, since most of the work holds Python's lock; none for one job."""
-    if jobs == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from onnx_jumprelu.rewrite.parallel import Processes
 
-    # Fresh processes: a fork of a process that runs threads (the progress bar's) may hang. Workers ignore Ctrl-C, which
-    # this process handles; they finish the file that they are writing.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as executor:
-        yield executor
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return nullcontext() if jobs == 1 else Processes(jobs)

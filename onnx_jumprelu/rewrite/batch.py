@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, as_completed
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -16,6 +16,7 @@ from onnx_jumprelu.errors import JumpReLUError, OptionError, PatchError, naming
 from onnx_jumprelu.files.models import ModelFile, check_model_output, load, staged
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
+from onnx_jumprelu.rewrite.parallel import outcomes
 from onnx_jumprelu.rewrite.patch import PatchSummary, activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
@@ -191,7 +192,8 @@ def patch_files(
         out_dir: Folder for the outputs, created if missing; models keep their folders below their common folder.
             By default each output is next to its input.
         jump: One jump for all sites, in units of the pre-activations, at least 0.
-        executor: Any `concurrent.futures` executor; without one the files are patched one after the other.
+        executor: Any `concurrent.futures` executor; without one the files are patched one after the other. If it
+            breaks because a process was killed, what it left undone is patched in one new process after the other.
         files: How to write.
         on_done: Called with each result as soon as it is there, in the calling thread.
         **options: See `PatchOptions`.
@@ -219,7 +221,9 @@ def patch_files(
     if out_dir is not None and not files.dry_run:
         make_folder(Path(out_dir))
     results: dict[int, PatchedFile] = {}
-    for index, result in _run(jobs, executor):
+    for index, outcome in outcomes(_attempt, jobs, executor):
+        source = jobs[index].source
+        result = _failed(jobs[index], f"{source}: {outcome}") if isinstance(outcome, BaseException) else outcome
         results[index] = result
         if on_done is not None:
             on_done(result)
@@ -238,23 +242,6 @@ def _check_distinct(jobs: list[_Job]) -> None:
         other = sources.setdefault(job.target.resolve(), job.source)
         if other is not job.source:
             raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them separately")
-
-
-def _run(jobs: list[_Job], executor: Executor | None) -> Iterator[tuple[int, PatchedFile]]:
-    """Results in the order in which they finish, each with its job's index."""
-    if executor is None:
-        for index, job in enumerate(jobs):
-            yield index, _attempt(job)
-        return
-    futures: dict[Future[PatchedFile], int] = {executor.submit(_attempt, job): index for index, job in enumerate(jobs)}
-    try:
-        for future in as_completed(futures):
-            index = futures[future]
-            error = future.exception()  # the executor's own: a worker died
-            yield index, future.result() if error is None else _failed(jobs[index], f"{jobs[index].source}: {error}")
-    finally:
-        for future in futures:
-            future.cancel()  # after Ctrl-C, jobs that have not started do not start
 
 
 def _attempt(job: _Job) -> PatchedFile:
