@@ -6,9 +6,28 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST = 1000  # characters of a message; names in a file may be of any length
+
+
+def printable(text: str) -> str:
+    r"""The text on one line that any terminal can show.
+
+    Line breaks, control characters, invisible characters and what was not valid UTF-8 are written as escapes, such as
+    `\n`. Of a very long text only its beginning and its end are kept.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
+    )
+
 
 class JumpReLUError(Exception):
     """Base of all exceptions that this package raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        """Take a message; see `printable` for what becomes of names with unusual characters in it."""
+        super().__init__(printable(message))
 
 
 class ModelFileError(JumpReLUError):
@@ -55,6 +74,6 @@ def naming(name: str | Path | None, *error_types: type[JumpReLUError]) -> Iterat
     try:
         yield
     except caught as error:
-        if name is None or str(error).startswith(f"{name}: "):
+        if name is None or str(error).startswith(printable(f"{name}: ")):
             raise
         raise type(error)(f"{name}: {error}") from error

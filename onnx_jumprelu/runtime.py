@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,7 +66,8 @@ class OrtRunner:
         if threads is not None:
             options.intra_op_num_threads = threads
         if folder is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+            key = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(key, os.fsencode(folder))  # bytes: any name, in UTF-8 or not
         try:
             self._session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
@@ -83,16 +85,12 @@ class OrtRunner:
 class ReferenceRunner:
     """A model in onnx's reference evaluator: in NumPy, slow, for every element type."""
 
-    def __init__(self, model: ModelProto, folder: Path | None = None) -> None:
-        """Load a model; `folder` holds its external weights. Raises RunError if the evaluator cannot."""
-        from onnx.external_data_helper import load_external_data_for_model  # noqa: PLC0415
+    def __init__(self, model: ModelProto) -> None:
+        """Load a model that holds its weights. Raises RunError if the evaluator cannot."""
         from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, rarely needed
 
-        whole = copy.deepcopy(model)
         try:
-            if folder is not None:
-                load_external_data_for_model(whole, str(folder))
-            self._evaluator = ReferenceEvaluator(whole)
+            self._evaluator = ReferenceEvaluator(copy.deepcopy(model))
         except Exception as error:
             raise RunError(one_line(error)) from error
 

@@ -19,7 +19,7 @@ from onnx_jumprelu.classifier.normalization import in_data_space, mean_and_std, 
 from onnx_jumprelu.classifier.sessions import Session, fitting_batch
 from onnx_jumprelu.errors import DataError, GradientError, OptionError, RunError, naming
 from onnx_jumprelu.files.hashes import content_sha256
-from onnx_jumprelu.files.models import check_weights_unchanged, opened
+from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.gradient.core.build import build_gradient_model, build_logits_model
 from onnx_jumprelu.gradient.core.endpoints import find_endpoints
 from onnx_jumprelu.gradient.core.losses import Loss, LossLike, loss_name, loss_of
@@ -236,15 +236,18 @@ class OnnxClassifier:
     def _session(self, loss: Loss | None) -> Session:
         """The session for a loss, or for the logits alone; built when it is first needed."""
         if loss not in self._sessions:
-            check_weights_unchanged(self._file)
+            self._file.check_weights_unchanged()
             with naming(self._path, GradientError, RunError):
-                self._sessions[loss] = Session(
-                    self._built(loss),
-                    None if self._path is None else self._path.resolve().parent,
+                model, folder = self._file.for_session(self._built(loss))
+                session = Session(
+                    model,
+                    folder,
                     providers=self._providers,
                     threads=self._threads,
                     fixed_batch=self._fixed_batch,
                 )
+            self._file.check_weights_unchanged()  # what was read lies between the two checks
+            self._sessions[loss] = session
         return self._sessions[loss]
 
     def _built(self, loss: Loss | None) -> ModelProto:

@@ -61,8 +61,8 @@ class Target:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that holds its external weights, None for a model in memory."""
-        return None if self.path is None else self.path.resolve().parent
+        """The folder to which the names of its external weights are relative, None for a model in memory."""
+        return None if self.path is None else self.path.parent.resolve()
 
     @property
     def name(self) -> str:

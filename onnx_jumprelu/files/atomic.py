@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
-import secrets
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.files.kinds import EXAMPLES_MARK, FileKind, TextKind, check_replaceable
+from onnx_jumprelu.files.temporary import finish, temporary
 
 
 def same(one: Path, other: Path) -> bool:
@@ -75,8 +76,8 @@ def write_text(path: str | Path, text: str, kind: TextKind, *, force: bool = Fal
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
             return
-    with replacing(target) as staging, os_errors(target):
-        write_flushed(staging, [text.encode()])
+    with replacing(target) as file, os_errors(target):
+        file.write(text.encode())
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, force: bool = False) -> None:
@@ -92,13 +93,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, force: bool =
     """
     target = Path(path)
     check_output(target, ".npz", force=force)
-    with replacing(target) as staging, os_errors(target):
-        with staging.open("xb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # no array is called `allow_pickle`
-        with zipfile.ZipFile(staging, "a") as archive:
+    with replacing(target) as file, os_errors(target):
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # no array is called `allow_pickle`
+        file.flush()
+        with zipfile.ZipFile(file.name, "a") as archive:
             archive.comment = EXAMPLES_MARK
-        with staging.open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def copy_file(origin: Path, target: Path) -> None:
@@ -112,29 +111,29 @@ def copy_file(origin: Path, target: Path) -> None:
             if not filecmp.cmp(origin, target, shallow=False):
                 raise ModelFileError(f"{target}: already exists with other content; give another folder")
             return
-    with replacing(target) as staging, os_errors(target):
-        write_flushed(staging, [origin.read_bytes()])
+    with replacing(target) as file, os_errors(target):
+        file.write(origin.read_bytes())
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Yield a free path in the target's folder; the file written there replaces the target if the block succeeds."""
-    with temporary(target.parent) as staging:
-        yield staging
+def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Yield a new file in the target's folder; it replaces the target if the block succeeds.
+
+    Args:
+        target: The file to replace, or to make.
+        mode: The new file's permissions, before the user's umask.
+
+    Raises:
+        ModelFileError: it cannot be made or moved; the target is as it was.
+    """
+    with contextlib.ExitStack() as stack:
         with os_errors(target):
-            staging.replace(target)
+            file = stack.enter_context(temporary(target.parent, mode))
+        yield file
+        with os_errors(target):
+            finish(file)
+            Path(file.name).replace(target)
             _flush_folder(target.parent)
-
-
-@contextlib.contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
-    """Yield a free path in a folder; a file that is left there in the end is removed."""
-    path = folder / f".onnx_jumprelu-{secrets.token_hex(6)}.tmp"
-    try:
-        yield path
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -144,16 +143,6 @@ def os_errors(path: str | Path, what: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be {what} ({error.strerror or error})") from error
-
-
-def write_flushed(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 0o666) -> None:
-    """Write a new file in pieces, and flush it to the disk."""
-    # Not created by tempfile: the new file shall have these permissions minus the user's umask.
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

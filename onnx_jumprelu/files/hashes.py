@@ -8,7 +8,9 @@ from pathlib import Path
 from onnx import ModelProto
 
 from onnx_jumprelu.files.atomic import os_errors
+from onnx_jumprelu.files.external_data import WeightsFile
 from onnx_jumprelu.files.models import ModelFile, opened
+from onnx_jumprelu.files.status import open_regular
 
 PIECE = 2**20  # bytes: weights may be larger than the memory
 
@@ -26,17 +28,19 @@ def content_sha256(file: ModelFile) -> str:
     which the model refers to it.
 
     Raises:
-        ModelFileError: a weights file cannot be read.
+        ModelFileError: a weights file cannot be read, or was changed after the model had been read.
     """
-    if not file.external_data:
+    if not file.weights:
         return file.sha256
-    lines = [f"{_file_sha256(file.path.parent / location)}  {location}" for location in sorted(file.external_data)]
+    found = sorted((weights.location, _file_sha256(weights)) for weights in file.weights)
+    lines = [f"{sha256}  {location}" for location, sha256 in found]
     return hashlib.sha256("\n".join([file.sha256, *lines]).encode()).hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
+def _file_sha256(weights: WeightsFile) -> str:
     digest = hashlib.sha256()
-    with os_errors(path, "read"), path.open("rb") as file:
+    with open_regular(weights.path) as file, os_errors(weights.path, "read"):
         while piece := file.read(PIECE):
             digest.update(piece)
+        weights.check_unchanged(file)
     return digest.hexdigest()

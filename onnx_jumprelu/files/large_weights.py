@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from onnx import GraphProto, ModelProto, TensorProto
 
@@ -20,6 +21,11 @@ INITIALIZER = GraphProto.INITIALIZER_FIELD_NUMBER
 PAYLOAD = {
     TensorProto.DESCRIPTOR.fields_by_name[name].number
     for name in ("float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data", "uint64_data")
+}
+LONGEST_HEAD = 20  # bytes: a tag and a length, or a tag and a number
+WIRE_TYPES = {
+    number: LENGTH if entry.type in (entry.TYPE_MESSAGE, entry.TYPE_STRING) else VARINT
+    for number, entry in ModelProto.DESCRIPTOR.fields_by_number.items()
 }
 Chunks = list[bytes | memoryview]
 
@@ -43,23 +49,44 @@ def fields(message: memoryview) -> Iterator[Field]:
     """The fields of a serialized message, in order. Raises FramingError."""
     position = 0
     while position < len(message):
-        start = position
-        tag, position = _varint(message, position)
-        content = end = position
-        wire_type = tag & 7
-        if wire_type == VARINT:
-            _, end = _varint(message, position)
-        elif wire_type == LENGTH:
-            length, content = _varint(message, position)
-            end = content + length
-        elif wire_type in (FIXED64, FIXED32):
-            end = position + (8 if wire_type == FIXED64 else 4)
-        else:
-            raise FramingError(f"wire type {wire_type}")
-        if end > len(message):
+        field = _field(message, position)
+        if field.end > len(message):
             raise FramingError("cut short")
-        yield Field(tag >> 3, wire_type, start, content, end)
-        position = end
+        yield field
+        position = field.end
+
+
+def _field(message: memoryview, start: int) -> Field:
+    """The field that starts at a position; its content may reach beyond the end of what is given."""
+    tag, position = _varint(message, start)
+    content = end = position
+    wire_type = tag & 7
+    if wire_type == VARINT:
+        _, end = _varint(message, position)
+    elif wire_type == LENGTH:
+        length, content = _varint(message, position)
+        end = content + length
+    elif wire_type in (FIXED64, FIXED32):
+        end = position + (8 if wire_type == FIXED64 else 4)
+    else:
+        raise FramingError(f"wire type {wire_type}")
+    return Field(tag >> 3, wire_type, start, content, end)
+
+
+def is_model(file: BinaryIO, size: int) -> bool:
+    """Whether a file of a size in bytes is a model, by the framing of its outermost fields: its graph is not read."""
+    found, position = set(), 0
+    while position < size:
+        file.seek(position)
+        try:
+            field = _field(memoryview(file.read(LONGEST_HEAD)), 0)
+        except FramingError:
+            return False
+        if field.wire_type != WIRE_TYPES.get(field.number, field.wire_type):  # a newer ONNX may have more fields
+            return False
+        found.add(field.number)
+        position += field.end
+    return position == size and {GRAPH, ModelProto.IR_VERSION_FIELD_NUMBER} <= found
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

@@ -7,11 +7,8 @@ is either the old file or the whole new one. External weights are never decoded,
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
-import mmap
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,18 +16,21 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
-from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_jumprelu.errors import ModelFileError, OptionError, naming
-from onnx_jumprelu.files.atomic import os_errors, replacing, same, write_flushed
-from onnx_jumprelu.files.external_data import checked_external_data, place_weights
-from onnx_jumprelu.files.inputs import regular
-from onnx_jumprelu.files.large_weights import Chunks, FramingError, with_large_weights, without_large_weights
+from onnx_jumprelu.files.atomic import os_errors, replacing, same
+from onnx_jumprelu.files.external_data import (
+    LARGEST_MESSAGE,
+    WeightsFile,
+    checked_weights,
+    for_session,
+    with_weights,
+)
+from onnx_jumprelu.files.large_weights import Chunks, FramingError, is_model, with_large_weights, without_large_weights
+from onnx_jumprelu.files.placing import place_weights
+from onnx_jumprelu.files.status import Stamp, copy_attributes, open_regular, stamp_of
 from onnx_jumprelu.graphs.wellformed import check_wellformed
 from onnx_jumprelu.names import ExternalDataMode
-
-Stamp = tuple[int, int, int]
-LARGEST_MESSAGE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,34 @@ class ModelFile:
         path: The file.
         model: Its content; external weights are not loaded.
         sha256: SHA-256 of the file's bytes, in hexadecimal.
-        external_data: The files that hold weights, relative to the model's folder, each once.
-        stamp: Inode, size and time of change of the file when it was read.
-        weights_stamps: The same of each file in `external_data`.
+        weights: The files that hold its external weights, each once.
+        stamp: See `stamp_of`, when the file was read; None for a model in memory.
         large_weights: The serialized initializers whose data `model` lacks, by name; see the module `large_weights`.
     """
 
     path: Path
     model: ModelProto
     sha256: str
-    external_data: tuple[str, ...]
+    weights: tuple[WeightsFile, ...] = ()
     stamp: Stamp | None = None
     large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
-    weights_stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
-    def with_external_weights(self) -> ModelProto:
-        """A copy of the model that holds its external weights. Raises ModelFileError where they cannot be read."""
-        whole = copy.deepcopy(self.model)
-        if self.external_data:
-            with os_errors(self.path, "read"):
-                load_external_data_for_model(whole, str(self.path.resolve().parent))
-        return whole
+    def with_external_weights(self, model: ModelProto | None = None) -> ModelProto:
+        """A copy of the model, or of one that was made from it, that holds the external weights.
+
+        Raises:
+            ModelFileError: a file of weights cannot be read, or was changed after the model had been read.
+        """
+        return with_weights(self.model if model is None else model, self.weights)
+
+    def for_session(self, model: ModelProto | None = None) -> tuple[ModelProto, Path | None]:
+        """The model, or one that was made from it, as `OrtRunner` takes it; see `external_data.for_session`."""
+        return for_session(self.model if model is None else model, self.weights)
+
+    def check_weights_unchanged(self) -> None:
+        """Raises ModelFileError where external weights are not those that were there when the model was read."""
+        for file in self.weights:
+            file.check_unchanged()
 
 
 def load(path: str | Path, *, weights: bool = True) -> ModelFile:
@@ -86,9 +93,7 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
     with naming(path, ModelFileError):
         check_wellformed(model, {name.decode(errors="replace") for name in large})
     sha256 = hashlib.sha256(content).hexdigest()
-    external = checked_external_data(path, model)
-    stamps = {location: _stamp(path.parent / location) for location in external}
-    return ModelFile(path, model, sha256, external, stamp, large, stamps)
+    return ModelFile(path, model, sha256, checked_weights(path, model), stamp, large)
 
 
 def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile:
@@ -111,7 +116,7 @@ def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile
         content = model.SerializeToString()
     except (ValueError, EncodeError) as error:
         raise ModelFileError("the model is larger than 2 GiB; save it with external data and give its path") from error
-    return ModelFile(Path("model"), model, hashlib.sha256(content).hexdigest(), ())
+    return ModelFile(Path("model"), model, hashlib.sha256(content).hexdigest())
 
 
 def proto_of(model: ModelProto | str | Path) -> ModelProto:
@@ -135,31 +140,21 @@ def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
 
 
 def _read(path: Path) -> tuple[memoryview, Stamp]:
-    try:
+    with os_errors(path, "read"):
         if path.is_dir():
             raise ModelFileError(f"{path}: is a directory; give an .onnx file")
-        stamp = _stamp(regular(path))
-        if path.stat().st_size > LARGEST_MESSAGE:
+    with open_regular(path) as file, os_errors(path, "read"):
+        stamp = stamp_of(file)
+        _, size, _ = stamp
+        if size > LARGEST_MESSAGE:
             raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
-        content = _mapped(path)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+        # Not mapped into memory: another program that cuts the file short would end this one.
+        content = file.read(size)
+        if len(content) != size or stamp_of(file) != stamp:
+            raise ModelFileError(f"{path}: was changed by another program while it was read; try again")
     if not content:
         raise ModelFileError(f"{path}: is empty")
-    return content, stamp
-
-
-def _stamp(path: Path) -> Stamp:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _mapped(path: Path) -> memoryview:
-    """A file's bytes, mapped into memory where possible: reading them would take as long as hashing them."""
-    with path.open("rb") as file:
-        if os.name == "nt" or not path.is_file() or not path.stat().st_size:
-            return memoryview(file.read())  # Windows cannot replace a mapped file; pipes cannot be mapped
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return memoryview(content), stamp
 
 
 def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False, force: bool = False) -> None:
@@ -180,10 +175,14 @@ def check_model_output(target: Path, source: ModelFile, *, in_place: bool = Fals
             raise ModelFileError(f"{target}: is write-protected; give another output")
         if not in_place and same(target, source.path):
             raise ModelFileError(f"{target}: is the input; give another output, or --in-place to replace it")
-        for location in source.external_data:
-            if same(target, source.path.parent / location) or same(target, target.parent / location):
+        if in_place and target.is_symlink():
+            raise ModelFileError(
+                f"{target}: is a link to {os.path.realpath(target)}; patch that file in place, or give an output (-o)"
+            )
+        for weights in source.weights:
+            if same(target, weights.path) or same(target, target.parent / weights.location):
                 raise ModelFileError(f"{target}: is the name of the weights of {source.path}; give another output")
-        if not (force or _may_be_replaced(target)):
+        if not (force or in_place or _may_be_replaced(target)):
             raise ModelFileError(
                 f"{target}: already exists and is not an ONNX model; give another output, or --force to replace it"
             )
@@ -193,12 +192,9 @@ def _may_be_replaced(target: Path) -> bool:
     """Whether writing a model there loses nothing but an older model."""
     if not target.exists() or not target.stat().st_size:
         return True
-    content, model = _mapped(target), ModelProto()
-    try:
-        model.ParseFromString(_light(content)[0])
-    except DecodeError:
-        return False
-    return model.HasField("graph") and bool(model.ir_version)
+    with open_regular(target) as file:
+        _, size, _ = stamp_of(file)
+        return is_model(file, size)
 
 
 @contextlib.contextmanager
@@ -229,39 +225,35 @@ def staged(
         ModelFileError: something cannot be written; the target is as it was.
     """
     target = Path(target)
-    placed: list[Path] = []
+    made: list[Path] = []
     try:
-        with replacing(target) as staging:
+        for weights in source.weights:
+            place_weights(weights, target, mode, made)
+        with os_errors(target):
+            like = target if target.exists() else source.path
+            permissions = stat.S_IMODE(like.stat().st_mode)
+        with replacing(target, permissions) as file:
             with os_errors(target):
-                for location in source.external_data:
-                    place_weights(source.path.parent / location, target.parent / location, mode, placed)
-                like = target if target.exists() else source.path
-                write_flushed(staging, _content(model, target, source), stat.S_IMODE(like.stat().st_mode))
+                file.writelines(_content(model, target, source))
+                file.flush()
                 if target.exists():
-                    shutil.copymode(target, staging)
-            yield staging
+                    copy_attributes(target, file)
+            yield Path(file.name)
             _check_unchanged(source)
     except BaseException:
         if not keep_weights:
-            for weights in placed:
-                weights.unlink(missing_ok=True)
+            for path in reversed(made):
+                with contextlib.suppress(OSError):
+                    path.rmdir() if path.is_dir() else path.unlink()
         raise
 
 
-def check_weights_unchanged(file: ModelFile) -> None:
-    """Raises ModelFileError where an external weights file is not the one that was there when the model was loaded."""
-    for location, stamp in file.weights_stamps.items():
-        weights = file.path.parent / location
-        with os_errors(weights, "read"):
-            if _stamp(weights) != stamp:
-                raise ModelFileError(f"{weights}: was changed after {file.path} had been opened; open it again")
-
-
 def _check_unchanged(source: ModelFile) -> None:
-    """Large weights are read from the input only when the output is written."""
+    """What is written belongs to the files that were read."""
     with os_errors(source.path, "read"):
-        if source.stamp is not None and _stamp(source.path) != source.stamp:
+        if source.stamp is not None and stamp_of(source.path) != source.stamp:
             raise ModelFileError(f"{source.path}: was changed by another program in the meantime; nothing was written")
+    source.check_weights_unchanged()
 
 
 def _content(model: ModelProto, target: Path, source: ModelFile) -> Chunks:

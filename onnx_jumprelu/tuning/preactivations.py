@@ -15,6 +15,7 @@ from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.data.reading import Data
 from onnx_jumprelu.errors import DataError, PatchError, RunError, naming
+from onnx_jumprelu.files.external_data import WeightsFile, for_session
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
@@ -101,6 +102,7 @@ def measure(
     *,
     rng: np.random.Generator,
     per_channel: bool = False,
+    weights: Sequence[WeightsFile] = (),
 ) -> list[PreActivations]:
     """Run a model and sample the pre-activations of its sites.
 
@@ -108,9 +110,10 @@ def measure(
         model: The model, not patched.
         sites: Sites of its main graph.
         x: Inputs in data space, of shape (N, ...); the first 256 are used.
-        target: Its normalization, its input name, and the folder of its external weights.
+        target: Its normalization and its input name.
         rng: Draws the samples.
         per_channel: Whether to sample each channel too, at the sites whose number of channels is known.
+        weights: The files of its external weights.
 
     Raises:
         DataError: the model has several inputs, or the data do not fit it.
@@ -120,7 +123,7 @@ def measure(
     if len(inputs) != 1 or len(required_inputs(model)) != 1:
         raise DataError(f"the model has {len(required_inputs(model))} inputs; a classifier of one input is needed")
     watched, names = _watched(model, sites)
-    runner = OrtRunner(watched, target.folder, optimize=True)
+    runner = OrtRunner(*for_session(watched, weights), optimize=True)
     ready = normalized(x[:MOST_EXAMPLES], target.mean, target.std).astype(
         numpy_dtype(inputs[0].type.tensor_type.elem_type)
     )
@@ -182,12 +185,13 @@ def measure_file(target: Target, data: Data) -> list[PreActivations]:
         DataError: the data do not fit, or no site can be seen.
         ModelFileError, RunError: the model cannot be read or run.
     """
-    model = target.opened().model
+    file = target.opened()
+    model = file.model
     sites = [site for site in find_activations(model) if observable(site) is None]
     if not sites:
         raise DataError(f"{target.name}: has no activation site whose pre-activations can be seen from outside")
     with naming(target.name, DataError, RunError):
-        return measure(model, sites, data.x, target, rng=np.random.default_rng(0))
+        return measure(model, sites, data.x, target, rng=np.random.default_rng(0), weights=file.weights)
 
 
 def _positive(values: Array) -> Floats:

@@ -15,7 +15,7 @@ from onnx_jumprelu.classifier.classifier import OnnxClassifier
 from onnx_jumprelu.classifier.target import Target
 from onnx_jumprelu.errors import PatchError, naming
 from onnx_jumprelu.files.hashes import content_sha256
-from onnx_jumprelu.files.models import ModelFile, check_weights_unchanged
+from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
 from onnx_jumprelu.rewrite.recipe import Recipe
@@ -102,7 +102,6 @@ def _overridable(target: Target, file: ModelFile) -> ModelProto:
     if is_patched(file.model):
         raise PatchError(f"{target.name}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
     model = file.with_external_weights()
-    check_weights_unchanged(file)  # the hash was taken before the weights were read
     # Only this copy in memory gets the newer IR version, which does not change what a node computes.
     model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS)
     return model

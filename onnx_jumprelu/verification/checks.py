@@ -17,6 +17,7 @@ from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge
 from onnx_jumprelu.activation.lowerings import LOWERINGS, parameter_type
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError, RunError
+from onnx_jumprelu.files.external_data import refusal
 from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.find_sites import find_sites
@@ -48,7 +49,8 @@ class FailedError(JumpReLUError):
 def _checker(pair: Pair) -> str:
     problem = _checker_problem(pair.patched)
     if problem is None:
-        return "onnx accepts the patched model"
+        refused = _refused_weights(pair.patched)
+        return f"onnx accepts the patched model{'; its own loader refuses weights that ' * bool(refused)}{refused}"
     if _checker_problem(pair.original) is None:
         raise FailedError(problem)
     return f"onnx rejects both the original and the patched model: {problem}"
@@ -56,21 +58,31 @@ def _checker(pair: Pair) -> str:
 
 def _checker_problem(file: ModelFile) -> str | None:
     try:
-        # Models with external weights by path: the checker looks for the weights next to the file.
-        onnx.checker.check_model(str(file.path) if file.external_data else file.model)
+        if not file.weights:
+            onnx.checker.check_model(file.model)
+        elif _refused_weights(file):
+            onnx.checker.check_model(file.with_external_weights())
+        else:  # by its path: the checker looks for the weights next to the file
+            onnx.checker.check_model(str(file.path))
     except (onnx.checker.ValidationError, ValueError) as error:
         return one_line(error)
     return None
 
 
+def _refused_weights(file: ModelFile) -> str:
+    """Why onnx's loader refuses weights that onnxruntime reads; empty where it does not."""
+    problems = (refusal(file.path.parent, weights.location) for weights in file.weights)
+    return next((problem for problem in problems if problem is not None), "")
+
+
 def _session(pair: Pair) -> str:
     try:
-        OrtRunner(pair.original.model, pair.original.path.parent)
+        OrtRunner(*pair.original.for_session())
     except RunError as refusal:
         pair.engine = REFERENCE
         pair.runner(pair.patched.model, pair.patched)
         return f"onnxruntime cannot load the original ({refusal}); {REFERENCE} runs both"
-    OrtRunner(pair.patched.model, pair.patched.path.parent)
+    OrtRunner(*pair.patched.for_session())
     if _uses_bfloat16(pair.original.model):
         pair.engine = REFERENCE
         return (
@@ -92,10 +104,11 @@ def _structure(pair: Pair) -> str:
             "nothing was patched in the second model, which equals the original; give the original first and the "
             "patched model second"
         )
-    for location in pair.original.external_data:
-        ours, theirs = (file.path.parent / location for file in (pair.original, pair.patched))
-        if not ours.samefile(theirs) and not filecmp.cmp(ours, theirs, shallow=False):
-            raise FailedError(f"the weights differ: {ours} and {theirs}")
+    theirs = {weights.location: weights.path for weights in pair.patched.weights}
+    for weights in pair.original.weights:
+        ours, other = weights.path, theirs[weights.location]
+        if not ours.samefile(other) and not filecmp.cmp(ours, other, shallow=False):
+            raise FailedError(f"the weights differ: {ours} and {other}")
     return f"the graphs differ at {len(pair.regions)} activation sites and nowhere else"
 
 
@@ -229,7 +242,9 @@ def _jump_zero(pair: Pair) -> str:
         # On the CPU, onnxruntime computes float16 in float32 and merges the casts between operators without a float16
         # kernel, so it rounds less often after a Where than after a Relu. The reference evaluator rounds as ONNX says.
         models = ((pair.original.model, pair.original), (zeroed, pair.patched))
-        expected, actual = (ReferenceRunner(model, file.path.parent).run(None, feeds) for model, file in models)
+        expected, actual = (
+            ReferenceRunner(file.with_external_weights(model)).run(None, feeds) for model, file in models
+        )
         wrong, engine = _first_difference(pair, actual, expected), f" in {REFERENCE}, which rounds float16 everywhere"
     if wrong:
         raise FailedError(f"the outputs differ from the original's on {source}{engine}: {wrong}")

@@ -81,8 +81,8 @@ class Pair:
     def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:
         """A model ready to run, with the external weights of the file `of`. Raises RunError if it cannot be loaded."""
         if self.engine == REFERENCE:
-            return ReferenceRunner(model, of.path.parent)
-        return OrtRunner(model, of.path.parent, optimize=optimize)
+            return ReferenceRunner(of.with_external_weights(model))
+        return OrtRunner(*of.for_session(model), optimize=optimize)
 
     @cached_property
     def trial(self) -> tuple[Feeds, list[Array], str]:

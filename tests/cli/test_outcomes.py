@@ -5,8 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ import pytest
 
 from onnx_jumprelu import patch_file
 from onnx_jumprelu.cli import main
-from onnx_jumprelu.files.atomic import write_flushed
+from onnx_jumprelu.files.temporary import finish
 from tests.models import NESTED, RELU, parse
 from tests.tuning.networks import GAINING, examples, saved
 
@@ -132,16 +132,16 @@ class TestWritten:
 
     def test_finished_attacks_are_kept(self, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
         """The disk is full when the second attack is to be kept."""
-        command, calls = [*VALIDATE.split(), "--attacks", "fgsm,square", "--json", "v.json", "-q"], list[Path]()
+        command, calls = [*VALIDATE.split(), "--attacks", "fgsm,square", "--json", "v.json", "-q"], list[str]()
 
-        def fill(path: Path, chunks: Sequence[bytes | memoryview], mode: int = 0o666) -> None:
-            calls.append(path)
+        def fill(file: BinaryIO) -> None:
+            calls.append(file.name)
             if len(calls) > 1:
                 raise OSError(28, FULL)
-            write_flushed(path, chunks, mode)
+            finish(file)
 
         with monkeypatch.context() as patch:
-            patch.setattr("onnx_jumprelu.files.atomic.write_flushed", fill)
+            patch.setattr("onnx_jumprelu.files.atomic.finish", fill)
             assert main(command) == 3
         assert capsys.readouterr().err == (
             "onnx-jumprelu: 1 attack kept in model.partial.json (continue with the same command and --resume), but "
