@@ -1,10 +1,12 @@
 """Finds JumpReLUs in a graph by structure, whatever tool put them there.
 
-Recognised, also with Less in place of Greater and with the branches swapped:
+Recognised, with any mask that the module `gates` can read:
 
-    Where(Greater(x, jump), x, 0)            also with Relu(x), and keeping NaN
-    Mul(x, Cast(Greater(x, jump)))           also with Relu(x)
+    Where(mask, x, 0)                        also with Relu(x), and keeping NaN
+    Mul(x, mask)                             also with Relu(x), and quantized
+    Add(Relu(x - jump), Mul(jump, mask))
     ThresholdedRelu(x, alpha=jump)
+    F(x, jump)                               a model-local function that holds one of these
 
 The jump is a number of at least 0, one per channel, or an overridable initializer. A capped JumpReLU is followed by a
 Clip.
@@ -12,15 +14,22 @@ Clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from onnx import NodeProto
+import numpy as np
+from onnx import FunctionProto, ModelProto, NodeProto
 
+from onnx_jumprelu.activation.gates import READS_VALUES, Mask, masks
+from onnx_jumprelu.activation.tensors import CONTRIB_DOMAIN, KEEPING, KEEPING_WHERE_POSITIVE, RECTIFYING, Tensors
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
-from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
+from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, function_key
+
+N_OPERANDS = 2
+LARGEST_FUNCTION = 16  # nodes
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,15 @@ class JumpReLU:
         x: Name of the pre-activation.
         y: Name of the output.
         operands: Each parameter by name: the name of the tensor that holds it, or the number itself.
+        jumps: The jump that the file fixes, one number or one per channel; None where it is an input.
+        through: Names of other tensors that equal the pre-activation above the jump, and that the output is made from.
     """
 
     x: str
     y: str
     operands: Mapping[str, str | float]
+    jumps: tuple[float, ...] | None = None
+    through: frozenset[str] = frozenset()
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -45,54 +58,27 @@ class JumpReLU:
     def is_relu(self, scope: Scope) -> bool:
         """Whether it computes what ReLU computes, with the defaults of the graph inputs that are its parameters."""
         jump = self.operands["jump"]
-        if isinstance(jump, float):
-            return jump == 0
-        try:
-            values: Array | None = scope.constant(jump)
-        except NotConstantError:
+        if self.jumps is None and isinstance(jump, str):
             values = scope.default(jump)
-        return values is not None and not values.any()
+            return values is not None and not values.any()
+        return not any(self.jumps or ())
 
-    def shown(self, scope: Scope) -> str:
+    def shown(self) -> str:
         """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name'`."""
-        jump = self.operands["jump"]
-        if isinstance(jump, float):
-            return f"jump {jump:g}"
-        try:
-            values = scope.constant(jump)
-        except NotConstantError:
-            return f"jump from '{jump}'"
-        low, high = float(values.min()), float(values.max())
+        if self.jumps is None:
+            return f"jump from '{self.operands['jump']}'"
+        low, high = min(self.jumps), max(self.jumps)
         return f"jump {low:g}" if low == high else f"jumps {low:g} to {high:g}"
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """A comparison with a jump: true where x > jump if `above`, else true where x <= jump."""
-
-    x: str
-    jump: str
-    above: bool
-
-
-_GREATER = {
-    "Greater": (0, 1, True),
-    "Less": (1, 0, True),
-    "LessOrEqual": (0, 1, False),
-    "GreaterOrEqual": (1, 0, False),
-}
-
-
-MOST_NEGATIONS = 10  # of a comparison; exporters write at most one
-
 # Operators whose inputs may be a jump or a zero, so that finding JumpReLUs needs the value.
-JUMPRELU_READS_VALUES = frozenset({"Where", *_GREATER})
+JUMPRELU_READS_VALUES = READS_VALUES
 
 
 def find_jumprelus(scope: Scope) -> dict[str, JumpReLU]:
     """Every JumpReLU of a scope, by the name of its output."""
     finder = _Finder(scope)
-    found = (finder.at(node) for node in scope.nodes)
+    found = (finder.find(node) for node in scope.nodes)
     return {site.y: site for site in found if site is not None}
 
 
@@ -112,129 +98,121 @@ def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None
                 raise OptionError(f"'{name}' is a jump; it must be at least 0")
 
 
-def _is(node: NodeProto, *op_types: str) -> bool:
-    return node.op_type in op_types and domain_of(node.domain) == STANDARD_DOMAIN
-
-
 class _Finder:
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, open_jump: str | None = None) -> None:
         self._scope = scope
-        self._makers = {output: node for node in scope.nodes for output in node.output if output}
-        self._origins: dict[tuple[str, ...], dict[str, str]] = {}
+        self._at = Tensors(scope)
+        self._open = open_jump  # a tensor that is taken for a jump, whatever it holds
 
-    def at(self, node: NodeProto) -> JumpReLU | None:
+    def find(self, node: NodeProto) -> JumpReLU | None:
         """The JumpReLU that a node ends, None where it ends none."""
-        if domain_of(node.domain) != STANDARD_DOMAIN:
-            return None
-        if node.op_type == "ThresholdedRelu":
-            return self._thresholded(node)
-        if node.op_type == "Where":
-            return self._where(node)
-        return self._product(node) if node.op_type == "Mul" else None
+        domain = domain_of(node.domain)
+        search = _ENDS.get((domain, node.op_type))
+        if search is not None:
+            return search(self, node)
+        return None if domain == STANDARD_DOMAIN else self._call(node)
 
     def _thresholded(self, node: NodeProto) -> JumpReLU | None:
         try:
             alpha = attribute(node, "alpha", 1.0)
         except NotConstantError:
             return None
-        return JumpReLU(self._plain(node.input[0]), node.output[0], {"jump": alpha}) if alpha >= 0 else None
+        return self._found(node, node.input[0], alpha)
 
     def _where(self, node: NodeProto) -> JumpReLU | None:
         condition, first, second = node.input
-        for mask in self._masks(condition):
+        for mask in masks(condition, self._at):
             kept, dropped = (first, second) if mask.above else (second, first)
-            site = self._site(mask, kept, node) if self._is_zero(dropped) else None
+            site = self._site(mask, kept, node) if self._at.is_zero(dropped) else None
             if site is not None:
                 return site
         return None
 
     def _product(self, node: NodeProto) -> JumpReLU | None:
-        for factor, cast in (node.input, reversed(node.input)):
-            maker = self._maker(cast, "Cast", "CastLike")
-            if maker is None:
-                continue
-            for mask in self._masks(maker.input[0]):
-                site = self._site(mask, factor, node) if mask.above else None
+        return self._gated(node, node.input[0], node.input[1])
+
+    def _quantized_product(self, node: NodeProto) -> JumpReLU | None:
+        return self._gated(node, node.input[0], node.input[3])
+
+    def _gated(self, node: NodeProto, one: str, other: str) -> JumpReLU | None:
+        for kept, gate in ((one, other), (other, one)):
+            for mask in masks(gate, self._at):
+                site = self._site(mask, kept, node) if mask.above else None
                 if site is not None:
                     return site
         return None
 
-    def _site(self, mask: _Mask, kept: str, node: NodeProto) -> JumpReLU | None:
-        """The site, if the kept tensor is the compared one or its ReLU, which equals it above the jump; else None."""
-        rectified = self._maker(kept, "Relu")
-        same = {self._plain(kept)} | ({self._plain(rectified.input[0])} if rectified is not None else set())
-        if mask.x not in same or not self._may_be_jump(mask.jump):
-            return None
-        return JumpReLU(mask.x, node.output[0], {"jump": mask.jump})
-
-    def _masks(self, name: str, *, with_nan: bool = True) -> Iterable[_Mask]:
-        """The comparisons that a boolean tensor can be read as; `with_nan` also finds `x > jump or x is NaN`."""
-        node, negations = self._makers.get(self._plain(name)), 0
-        while node is not None and _is(node, "Not") and negations < MOST_NEGATIONS:
-            node, negations = self._makers.get(self._plain(node.input[0])), negations + 1
-        for mask in () if node is None else self._comparisons(node, with_nan=with_nan):
-            yield _Mask(mask.x, mask.jump, mask.above != bool(negations % 2))
-
-    def _comparisons(self, node: NodeProto, *, with_nan: bool) -> Iterable[_Mask]:
-        """`_masks` of the node that makes the tensor, or that the tensor negates."""
-        if domain_of(node.domain) != STANDARD_DOMAIN:
-            return
-        if node.op_type in _GREATER:
-            x, jump, above = _GREATER[node.op_type]
-            yield _Mask(self._plain(node.input[x]), node.input[jump], above)
-            # The same comparison from the other side; `x >= jump` differs from `x > jump` only at x == jump.
-            yield _Mask(self._plain(node.input[jump]), node.input[x], not above)
-        elif node.op_type == "Or" and with_nan:  # x > jump or x is NaN
-            for comparison, other in (node.input, reversed(node.input)):
-                nan = self._maker(other, "IsNaN")
-                for mask in self._masks(comparison, with_nan=False) if nan is not None else ():
-                    if nan is not None and mask.above and self._plain(nan.input[0]) == mask.x:
-                        yield mask
-
-    def _maker(self, name: str, *op_types: str) -> NodeProto | None:
-        node = self._makers.get(self._plain(name))
-        return node if node is not None and _is(node, *op_types) else None
-
-    def _plain(self, name: str) -> str:
-        """The tensor that Identity nodes pass on under this name."""
-        return self._before(name, "Identity")
-
-    def _before(self, name: str, *op_types: str) -> str:
-        """The tensor at the start of a chain of such nodes that ends here. No chain is followed twice."""
-        known, passed = self._origins.setdefault(op_types, {}), []
-        while name not in known and (node := self._makers.get(name)) is not None and _is(node, *op_types):
-            passed.append(name)
-            name = node.input[0]
-        origin = known.get(name, name)
-        known.update(dict.fromkeys(passed, origin))
-        return origin
-
-    def _is_zero(self, name: str) -> bool:
-        try:
-            return not self._constant(name).any()
-        except NotConstantError:
-            return False
-
-    def _may_be_jump(self, name: str) -> bool:
-        """Whether a tensor can be a jump: a constant without negative numbers, or a graph input with such a default."""
-        try:
-            value = self._constant(name)
-        except NotConstantError:
-            default = self._default(name)
-            return default is not None and bool((default >= 0).all())
-        return bool((value >= 0).all())
-
-    def _constant(self, name: str) -> Array:
-        """Value of a constant, before any CastLike. Raises NotConstantError for anything else."""
-        return self._scope.constant(self._before(name, "CastLike", "Identity"))
-
-    def _default(self, name: str) -> Array | None:
-        """Default of an overridable initializer of this scope or one around it, None for anything else."""
-        name = self._before(name, "CastLike", "Identity")
-        scope: Scope | None = self._scope
-        while scope is not None:
-            value = scope.default(name)
-            if value is not None:
-                return value
-            scope = scope.parent
+    def _sum(self, node: NodeProto) -> JumpReLU | None:
+        """Relu(x - jump) + jump * mask."""
+        for rectified, step in (node.input, reversed(node.input)):
+            relu, product = self._at.maker(rectified, "Relu"), self._at.maker(step, "Mul")
+            shifted = None if relu is None else self._at.maker(relu.input[0], "Sub")
+            if product is None or shifted is None:
+                continue
+            x, jump = self._at.plain(shifted.input[0]), shifted.input[1]
+            for height, gate in (product.input, reversed(product.input)):
+                same = self._at.plain(height) == self._at.plain(jump)
+                if same and any(mask.above and mask.x == x for mask in masks(gate, self._at)):
+                    return self._found(node, x, jump)
         return None
+
+    def _site(self, mask: Mask, kept: str, node: NodeProto) -> JumpReLU | None:
+        """The site, if the kept tensor equals the compared one above the jump; else None."""
+        if mask.x in self._at.behind(kept, RECTIFYING):
+            return self._found(node, mask.x, mask.jump)
+        compared, chain = self._at.behind(mask.x, KEEPING), self._at.behind(kept, KEEPING_WHERE_POSITIVE)
+        common = next((name for name in chain if name in compared), None)
+        if common is not None:
+            return self._found(node, kept, mask.jump, through=chain[: chain.index(common)])
+        clip = self._at.maker(kept, "Clip")  # a rectifier with a cap: it is above the jump where its input is
+        if clip is not None and self._at.cap(clip) > 0 and set(compared) & set(self._at.behind(clip.input[0], KEEPING)):
+            return self._found(node, kept, mask.jump)
+        return None
+
+    def _call(self, node: NodeProto) -> JumpReLU | None:
+        """A call of a small model-local function whose body is a JumpReLU of its two inputs."""
+        function = self._functions.get(function_key(node)) if len(node.input) == N_OPERANDS else None
+        if function is None or not _is_jumprelu(function, self._scope.model):
+            return None
+        return self._found(node, node.input[0], node.input[1])
+
+    @cached_property
+    def _functions(self) -> dict[str, FunctionProto]:
+        functions = self._scope.model.functions
+        return {function_key(function): function for function in functions if len(function.node) <= LARGEST_FUNCTION}
+
+    def _found(self, node: NodeProto, x: str, jump: str | float, *, through: Iterable[str] = ()) -> JumpReLU | None:
+        if isinstance(jump, str) and self._open == jump:
+            return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, through=frozenset(through))
+        try:
+            values = np.asarray(jump) if isinstance(jump, float) else self._at.constant(jump)
+        except NotConstantError:
+            default = self._at.default(str(jump))
+            if default is None or not (default >= 0).all():
+                return None
+            return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, through=frozenset(through))
+        if not values.size or not (values >= 0).all():
+            return None
+        jumps = tuple(values.astype(np.float64).ravel().tolist())
+        return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, jumps, frozenset(through))
+
+
+_ENDS: dict[tuple[str, str], Callable[[_Finder, NodeProto], JumpReLU | None]] = {
+    (STANDARD_DOMAIN, "ThresholdedRelu"): _Finder._thresholded,  # noqa: SLF001 - of this file
+    (STANDARD_DOMAIN, "Where"): _Finder._where,  # noqa: SLF001
+    (STANDARD_DOMAIN, "Mul"): _Finder._product,  # noqa: SLF001
+    (STANDARD_DOMAIN, "Add"): _Finder._sum,  # noqa: SLF001
+    (CONTRIB_DOMAIN, "QLinearMul"): _Finder._quantized_product,  # noqa: SLF001
+}
+
+
+def _is_jumprelu(function: FunctionProto, model: ModelProto) -> bool:
+    """Whether a function computes a JumpReLU of its first input, whose jump is its second."""
+    if len(function.input) != N_OPERANDS:
+        return False
+    x, jump = function.input
+    opsets = {domain_of(entry.domain): int(entry.version) for entry in function.opset_import}
+    finder = _Finder(Scope("", model, function, opsets), open_jump=jump)
+    ends = (node for node in function.node if list(node.output) == list(function.output))
+    sites = (_ENDS[end](finder, node) for node in ends if (end := (domain_of(node.domain), node.op_type)) in _ENDS)
+    return any(site is not None and (site.x, site.operands["jump"]) == (x, jump) for site in sites)

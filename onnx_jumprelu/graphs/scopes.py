@@ -48,6 +48,13 @@ class Scope:
         """Version of the standard domain, None where the scope does not import it."""
         return self.opsets.get(STANDARD_DOMAIN)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors that leave the scope."""
+        if isinstance(self.proto, FunctionProto):
+            return tuple(self.proto.output)
+        return tuple(value.name for value in self.proto.output)
+
     @cached_property
     def _producers(self) -> dict[str, NodeProto]:
         return {output: node for node in self.proto.node for output in node.output if output}

@@ -20,8 +20,8 @@ from onnx_jumprelu.rewrite.parallel import outcomes
 from onnx_jumprelu.rewrite.patch import PatchSummary, activations, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
-from onnx_jumprelu.rewrite.record import is_patched, read_provenance
-from onnx_jumprelu.rewrite.revert import revert_in_place, reverted
+from onnx_jumprelu.rewrite.record import read_provenance
+from onnx_jumprelu.rewrite.revert import before_patch, reverted
 from onnx_jumprelu.rewrite.site import ActivationSite
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def patch_file(
 def _patch(job: _Job) -> PatchedFile:
     original = _load(job.source)
     with naming(job.source):
-        start = reverted(original.model) if is_patched(original.model) else original.model
-        before = start.SerializeToString()
+        before = before_patch(original.model).model.SerializeToString()
         summary = patch_in_place(original.model, job.options, original.sha256)
         if reverted(original.model).SerializeToString() != before:
             raise PatchError("cannot be patched so that the patch can be reverted; please report this model")
@@ -280,7 +279,7 @@ def revert_file(
     check_model_output(target, patched, in_place=files.in_place, force=files.force)
     with naming(source):
         recorded = read_provenance(patched.model).input_sha256
-        revert_in_place(patched.model)
-    with staged(patched.model, target, patched, mode=files.external_data) as finished:
+        original = reverted(patched.model)
+    with staged(original, target, patched, mode=files.external_data) as finished:
         identical = hashlib.sha256(finished.read_bytes()).hexdigest() == recorded
     return RevertedFile(source, target, identical)

@@ -1,44 +1,71 @@
-"""JumpReLUs that another tool put into a model, and the rectifiers that belong to them: neither is patched."""
+"""JumpReLUs that no record of this tool describes, and the rectifiers that belong to them: neither is patched."""
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Mapping
 
 from onnx import NodeProto
 
 from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.graphs.scopes import Scope
+from onnx_jumprelu.graphs.uses import tensors_used
 
 NOT_OURS = "not added by this tool"
+MOST_NODES = 32  # of one JumpReLU
 
 
 class ForeignJumpReLUs:
     """The JumpReLUs of one scope of a model that this tool has not patched."""
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
         self._sites: Mapping[str, JumpReLU] = find_jumprelus(scope)
-        # (pre-activation, input of the last node) of each: a ReLU from the one to the other is part of the JumpReLU.
-        self._inside = {
-            (self._sites[output].x, name)
-            for node in (scope.nodes if self._sites else ())
-            for output in node.output
-            if output in self._sites
-            for name in node.input
-        }
+        self._parts: set[str] = set()  # outputs of the nodes between a pre-activation and its JumpReLU's last node
+        self._only_jump: set[str] = set()  # pre-activations that nothing but their JumpReLU uses
+        if self._sites:
+            self._collect(scope)
+
+    def _collect(self, scope: Scope) -> None:
+        makers = {output: node for node in scope.nodes for output in node.output if output}
+        users: dict[str, set[str]] = defaultdict(set)
+        for node in scope.nodes:
+            for name in tensors_used(node):
+                users[name].add(next(iter(node.output), ""))
+        for name in scope.outputs:
+            users[name].add("")
+        for site in self._sites.values():
+            parts = _between(site, makers)
+            self._parts |= parts | site.through
+            if users[site.x] <= parts | {site.y}:
+                self._only_jump.add(site.x)
 
     def ends_at(self, node: NodeProto) -> tuple[str, str] | None:
         """For the last node of a JumpReLU, why it is not patched and its pre-activation; None for any other node."""
         site = next((self._sites[output] for output in node.output if output in self._sites), None)
-        return None if site is None else (f"is already a JumpReLU ({site.shown(self._scope)}), {NOT_OURS}", site.x)
+        return None if site is None else (f"is already a JumpReLU ({site.shown()}), {NOT_OURS}", site.x)
 
     def contain(self, node: NodeProto) -> tuple[str, str] | None:
-        """For a rectifier inside or right after a JumpReLU, why it is not patched and its input; None for any other."""
+        """For a rectifier before, inside or after a JumpReLU, why it is not patched and its input; None for others."""
         if not node.input:
             return None
         x = node.input[0]
         if x in self._sites:
-            return f"follows a JumpReLU ({self._sites[x].shown(self._scope)}) that was {NOT_OURS}", x
-        if any((x, output) in self._inside for output in node.output):
+            return f"follows a JumpReLU ({self._sites[x].shown()}) that was {NOT_OURS}", x
+        if any(output in self._parts or output in self._only_jump for output in node.output):
             return f"is part of a JumpReLU that was {NOT_OURS}", x
         return None
+
+
+def _between(site: JumpReLU, makers: Mapping[str, NodeProto]) -> set[str]:
+    """Outputs of the nodes through which a JumpReLU's last node depends on its pre-activation."""
+    nodes: list[NodeProto] = []
+    todo = deque(makers[site.y].input)
+    while todo and len(nodes) < MOST_NODES:
+        name = todo.popleft()
+        if name != site.x and name in makers and makers[name] not in nodes:
+            nodes.append(makers[name])
+            todo.extend(makers[name].input)
+    reached = {site.x}
+    for _ in nodes:
+        reached.update(output for node in nodes if reached.intersection(node.input) for output in node.output)
+    return reached - {site.x}

@@ -26,8 +26,8 @@ from onnx_jumprelu.names import LoweringName
 from onnx_jumprelu.rewrite.find_sites import find_sites
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.recipe import Recipe
-from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance, write_provenance
-from onnx_jumprelu.rewrite.revert import revert_in_place, reverted
+from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, set_aside, write_provenance
+from onnx_jumprelu.rewrite.revert import BeforePatch, before_patch
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 from onnx_jumprelu.rewrite.site_plan import SitePlan, plan_sites
 from onnx_jumprelu.version import __version__
@@ -72,12 +72,14 @@ class PatchSummary:
         sites: The sites that were rewritten.
         skipped: The sites that were not.
         repatched: Whether the model was already patched, so that new parameters replaced old ones.
+        notes: What else to know: why the record of an earlier patch was set aside.
     """
 
     lowering: str
     sites: tuple[SiteJump, ...]
     skipped: tuple[SkippedSite, ...]
     repatched: bool
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -101,24 +103,26 @@ class _Edits:
 def find_activations(model: ModelProto | str | Path) -> list[ActivationSite]:
     """Every rectifier of a model, and every look-alike with the reason why it cannot be patched, scope by scope.
 
-    For a patched model these are the sites of the original, each with its current parameters. The model, which may be
+    For a patched model these are the sites of the original, each with its current parameters, unless the record of the
+    patch no longer fits the graph: then they are what is there now, and `record_note` says so. The model, which may be
     given as its path, is not changed.
 
     Raises:
         ModelFileError: the file cannot be read.
         OptionError: `model` is neither a path nor a model.
-        ProvenanceError: the model was patched and its graph changed afterwards.
     """
     return activations(proto_of(model))
 
 
 def activations(model: ModelProto) -> list[ActivationSite]:
     """`find_activations` for a model that has been checked; the data of its initializers may have been left out."""
-    if not is_patched(model):
-        return [found.site for found in find_sites(model)]
-    given = {site.name: site.parameters for site in read_provenance(model).sites}
-    original = reverted(model)
-    return [replace(found.site, parameters=given.get(found.site.name)) for found in find_sites(original)]
+    before = before_patch(model)
+    return [_with_parameters(found.site, before) for found in find_sites(before.model)]
+
+
+def _with_parameters(site: ActivationSite, before: BeforePatch) -> ActivationSite:
+    held = before.parameters.get((site.scope, site.tensor))
+    return site if held is None else replace(site, parameters=held)
 
 
 def patch_model(
@@ -126,7 +130,8 @@ def patch_model(
 ) -> PatchResult:
     """Rewrite the ReLUs of a model into JumpReLU: `x if x > jump else 0` (arXiv:1904.03750).
 
-    A model that is already patched gets new parameters, as if its original were patched.
+    A model that is already patched gets new parameters, as if its original were patched. A record that no longer fits
+    its graph is set aside, with a note: what is a JumpReLU stays as it is, and the remaining ReLUs are patched.
 
     Args:
         model: The model, or its path; it is not changed.
@@ -137,7 +142,6 @@ def patch_model(
         ModelFileError: the file cannot be read.
         OptionError: options out of range, or that name sites the model does not have.
         PatchError: nothing in the model can be patched.
-        ProvenanceError: the model was patched and its graph changed afterwards.
     """
     patched = copy.deepcopy(proto_of(model))
     summary = patch_in_place(patched, PatchOptions(jump=jump, **options))
@@ -146,19 +150,21 @@ def patch_model(
 
 def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str | None = None) -> PatchSummary:
     """`patch_model` on the model itself; `input_sha256` is the hash of its file if it came from one."""
-    repatched = is_patched(model)
-    if repatched:
-        input_sha256 = read_provenance(model).input_sha256
-        revert_in_place(model)
+    before = before_patch(model)
+    if before.record is not None:
+        input_sha256 = before.record.input_sha256
+        model.CopyFrom(before.model)
     elif input_sha256 is None:
         input_sha256 = hashlib.sha256(model.SerializeToString()).hexdigest()
+    set_aside(model)
     plans, skipped = plan_sites(model, options)
     record = _rewrite(model, plans, options, input_sha256)
     return PatchSummary(
         lowering=record.lowering,
         sites=tuple(SiteJump(site.name, site.parameters, site.inputs) for site in record.sites),
         skipped=tuple(skipped),
-        repatched=repatched,
+        repatched=before.record is not None,
+        notes=() if before.note is None else (before.note,),
     )
 
 
@@ -255,6 +261,7 @@ def _lower(plan: SitePlan, index: int, edits: _Edits) -> None:
             inputs=plan.emitted.inputs,
             added=tuple(entry.output[0] for entry in nodes if entry.op_type != "Constant"),
             original=original,
+            input=site.input,
         )
     )
 

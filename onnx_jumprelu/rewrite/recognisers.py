@@ -14,12 +14,14 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from onnx_jumprelu.activation.finder import JUMPRELU_READS_VALUES
+from onnx_jumprelu.activation.tensors import MADE_OF_A_CONSTANT
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType
 
 FIRST_OPSET_WITH_CLIP_INPUTS = 11
+FUSED = frozenset({"relu", "clip", "relu6", "thresholdedrelu"})  # rectifiers and JumpReLUs inside other operators
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def fused(node: NodeProto) -> Refusal | None:
         if entry.name not in ("activation", "activations") or entry.ref_attr_name:
             continue
         names = [name.decode(errors="replace") for name in (entry.s, *entry.strings)]
-        rectifiers = sorted({name for name in names if name.lower() in ("relu", "clip", "relu6")})
+        rectifiers = sorted({name for name in names if name.lower() in FUSED})
         if rectifiers and domain_of(node.domain) == STANDARD_DOMAIN:
             return Refusal(f"{rectifiers[0]} is inside the {node.op_type} node")
         if rectifiers:
@@ -197,14 +199,15 @@ def fused(node: NodeProto) -> Refusal | None:
 
 # Operators whose constant inputs the recognisers read: bounds, slopes and zeros of rectifiers; jumps of JumpReLUs.
 READS_VALUES = frozenset({"Clip", "Max", "PRelu"}) | JUMPRELU_READS_VALUES
+PASSING_ON = MADE_OF_A_CONSTANT | {"Identity"}
 
 
 def tensors_to_decode(model: ModelProto) -> set[str]:
-    """Names of the tensors whose values the recognisers may read, also through Identity and Cast."""
+    """Names of the tensors whose values the recognisers may read, also through operators that keep them."""
     wanted: set[str] = set()
     for scope in walk_scopes(model):
         for node in reversed(scope.nodes):
-            passes_on = node.op_type in ("Identity", "Cast", "CastLike") and wanted.intersection(node.output)
+            passes_on = node.op_type in PASSING_ON and wanted.intersection(node.output)
             if node.op_type in READS_VALUES or passes_on:
                 wanted.update(node.input)
     return wanted

@@ -15,6 +15,8 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import ProvenanceError
 
 PREFIX = "onnx_jumprelu."
+# Put before the keys of a record that no longer fits its graph when the model is patched anew; reverting takes it off.
+ASIDE = "set_aside."
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class PatchedSite:
         inputs: Names of the graph inputs that override parameters, by the parameter's name; empty where all are fixed.
         added: Outputs of the nodes that the rewrite inserted before the site's own node.
         original: The original node, serialized.
+        input: Name of the pre-activation; '' in records of versions that did not write it.
     """
 
     name: str
@@ -40,6 +43,7 @@ class PatchedSite:
     inputs: Mapping[str, str]
     added: tuple[str, ...]
     original: bytes
+    input: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def write_provenance(model: ModelProto, record: Provenance) -> None:
                 "name": site.name,
                 "scope": site.scope,
                 "tensor": site.tensor,
+                "input": site.input,
                 "lowering": site.lowering,
                 "jump_input": site.inputs.get("jump"),
                 "added": site.added,
@@ -146,6 +151,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
             inputs={} if site["jump_input"] is None else {"jump": site["jump_input"]},
             added=tuple(site["added"]),
             original=base64.b64decode(site["original"], validate=True),
+            input=site.get("input", ""),
         )
         for site in undo["sites"]
     )
@@ -164,7 +170,21 @@ def _parse(entries: dict[str, str]) -> Provenance:
 
 
 def drop_provenance(model: ModelProto) -> None:
-    """Remove the record; other metadata are kept."""
+    """Remove the record, and bring back the one that `set_aside` put away; other metadata are kept."""
     for index in reversed(range(len(model.metadata_props))):
-        if model.metadata_props[index].key.startswith(PREFIX):
+        entry = model.metadata_props[index]
+        if entry.key.startswith(PREFIX):
             del model.metadata_props[index]
+        elif _is_aside(entry.key):
+            entry.key = entry.key.removeprefix(ASIDE)
+
+
+def set_aside(model: ModelProto) -> None:
+    """Rename the record's keys, so that the model counts as not patched; `drop_provenance` undoes it."""
+    for entry in model.metadata_props:
+        if entry.key.startswith(PREFIX) or _is_aside(entry.key):
+            entry.key = ASIDE + entry.key
+
+
+def _is_aside(key: str) -> bool:
+    return key.startswith(ASIDE) and key.replace(ASIDE, "").startswith(PREFIX)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import ProvenanceError, find_activations, patch_model, revert_model
 from onnx_jumprelu.rewrite.record import PREFIX
-from tests.models import NESTED, parse, single
+from onnx_jumprelu.rewrite.revert import record_note
+from tests.models import NESTED, f32, parse, single
 
 TWO = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N] x) => (float[N] y) <float slope = {0}> { a = Relu(x)  b = Neg(a)  y = PRelu(b, slope) }"""
@@ -32,16 +33,20 @@ def test_a_model_without_a_record() -> None:
         revert_model(parse(TWO))
 
 
-def _site_removed(model: ModelProto) -> None:
-    del model.graph.node[3]
+def _site_renamed(model: ModelProto) -> None:
+    model.graph.node[3].output[0] = model.graph.node[4].input[0] = "renamed"
 
 
-def _helper_removed(model: ModelProto) -> None:
-    del model.graph.node[2]
+def _mask_replaced(model: ModelProto) -> None:
+    model.graph.node[2].op_type = "Less"
 
 
-def _helper_reused(model: ModelProto) -> None:
-    model.graph.node.append(helper.make_node("Neg", ["jumprelu/zero"], ["n"]))
+def _site_replaced(model: ModelProto) -> None:
+    model.graph.node[3].CopyFrom(helper.make_node("Sin", ["x"], ["a"]))
+
+
+def _below_zero(model: ModelProto) -> None:
+    model.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("value", numpy_helper.from_array(f32(-0.5))))
 
 
 def _helper_put_out(model: ModelProto) -> None:
@@ -55,9 +60,10 @@ def _bound_dropped(model: ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_site_removed, "no node outputs 'a'"),
-        (_helper_removed, "no node outputs 'a/above'"),
-        (_helper_reused, "'jumprelu/zero' is used elsewhere"),
+        (_site_renamed, "no node outputs 'a'"),
+        (_mask_replaced, "'a' is not a JumpReLU now"),
+        (_site_replaced, "'a' is not a JumpReLU now"),
+        (_below_zero, "'a' is not a JumpReLU now"),
         (_helper_put_out, "'a/above' is used elsewhere"),
         (_bound_dropped, "'slope', which 'y' was computed from, is missing"),
     ],
@@ -66,12 +72,19 @@ def test_a_changed_site_is_refused_and_nothing_happens(change: Callable[[ModelPr
     patched = patch_model(parse(TWO), 0.5).model
     change(patched)
     before = patched.SerializeToString()
-    for use in (revert_model, find_activations, lambda model: patch_model(model, 1.0)):
-        with pytest.raises(ProvenanceError) as error:
-            use(patched)
-        assert message in str(error.value)
-        assert "start again from the original file" in str(error.value)
-        assert patched.SerializeToString() == before
+    with pytest.raises(ProvenanceError) as error:
+        revert_model(patched)
+    assert message in str(error.value)
+    assert "start again from the original file" in str(error.value)
+    assert message in str(record_note(patched))
+    find_activations(patched)  # as if there were no record
+    assert patched.SerializeToString() == before
+
+
+def test_a_constant_that_something_else_uses_stays() -> None:
+    patched = patch_model(parse(TWO), 0.5).model
+    patched.graph.node.append(helper.make_node("Neg", ["jumprelu/zero"], ["n"]))
+    assert [node.op_type for node in revert_model(patched).graph.node] == ["Constant", "Relu", "Neg", "PRelu", "Neg"]
 
 
 def test_a_function_that_something_else_calls_is_refused() -> None:

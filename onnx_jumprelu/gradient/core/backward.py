@@ -134,14 +134,18 @@ class _Walk:
     def _at_site(self, site: JumpReLU, g: Value) -> Value:
         x, y = Value(site.x, g.elem_type, self._to), Value(site.y, g.elem_type, self._to)
         operands = {
-            name: Value(held, g.elem_type, self._to) if isinstance(held, str) else g.like(held)
-            for name, held in site.operands.items()
+            name: self._held(held, g) if isinstance(held, str) else g.like(held) for name, held in site.operands.items()
         }
         cotangent: Value = SURROGATES[self._surrogate](x, y, operands, g)
         before, after = (self._types.get(name, TensorType()).shape for name in (site.x, site.y))
         if before is None or after is None or not site.inputs:
             return cotangent
         return _unbroadcast(x, cotangent, before, after)  # a parameter per channel may be larger than x
+
+    def _held(self, name: str, g: Value) -> Value:
+        """A tensor in the element type of `g`, which it may not have: a mask can be computed in another one."""
+        known = self._types.get(name, TensorType()).elem_type
+        return Value(name, known or g.elem_type, self._to).cast(g.elem_type)
 
     def _add(self, name: str, cotangent: Value) -> None:
         if name in self._active:
