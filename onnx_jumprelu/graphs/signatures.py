@@ -12,6 +12,8 @@ from onnx import AttributeProto, NodeProto
 
 from onnx_jumprelu.graphs.stored_tensors import elem_type_problem
 
+INTERNAL = "__"  # how attributes begin that a runtime may add to any node
+SHOWN = 80  # characters of a name
 SINGLE = onnx.defs.OpSchema.FormalParameterOption.Single
 
 
@@ -73,6 +75,8 @@ def signature_problem(node: NodeProto, known: Signature) -> str | None:
             return f"has no attribute '{name}'"
     for name, entry in given.items():
         wanted = known.attributes.get(name)
+        if wanted is None and not name.startswith(INTERNAL):
+            return f"its operator has no attribute '{name[:SHOWN]}'"
         if wanted is not None and not entry.ref_attr_name and entry.type != wanted:
             return f"attribute '{name}' is {_type_name(entry.type)}, not {_type_name(wanted)}"
     to = given.get("to") if node.op_type == "Cast" else None

@@ -5,8 +5,9 @@ node reads is made somewhere, and not from its own output; tensors hold as many 
 exist; functions do not call themselves; names are readable. A model that breaks them is refused with one line that
 names the node.
 
-onnxruntime refuses such models too, where it reads the part in question: it drops what nothing uses. Only the limits
-are stricter: on the length of a name, on graphs nested in graphs, and on functions that call functions.
+onnxruntime refuses such models too, where it reads the part in question: it drops what nothing uses. Only these rules
+are stricter: names are UTF-8, which protobuf for Python needs, and there are limits on the length of a name, on graphs
+nested in graphs, and on functions that call functions.
 """
 
 from __future__ import annotations
@@ -109,14 +110,15 @@ class _Nodes:
         return made
 
     def _check_node(self, node: NodeProto, where: str, visible: Sequence[Names]) -> None:
-        _refuse(where, _names_problem([node.name, node.op_type, node.domain, *node.input, *node.output]))
+        texts = [text for entry in node.attribute for text in (entry.name, entry.ref_attr_name)]
+        _refuse(where, _names_problem([node.name, node.op_type, node.domain, *node.input, *node.output, *texts]))
         _refuse(where, None if node.op_type else "has no operator")
         for name in node.input:
             if name and not any(name in names for names in visible):
                 _refuse(where, f"reads '{_shown(name)}', which nothing makes")
         _refuse(where, self._call_problem(node))
         for entry in node.attribute:
-            problem = _names_problem([entry.name, entry.ref_attr_name]) or _value_problem(entry)
+            problem = _value_problem(entry)
             _refuse(where, problem and f"attribute '{_shown(entry.name)}': {problem}")
         for _, graph in subgraphs_of(node):
             self.check_graph(graph, visible)

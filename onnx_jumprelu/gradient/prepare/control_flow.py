@@ -9,7 +9,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from onnx_jumprelu.graphs.builder import FreshNames
 from onnx_jumprelu.graphs.constants import NotConstantError
-from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, domain_of, subgraphs_of, walk_scopes
+from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, subgraphs_of, walk_scopes
 
 
 def is_if(node: NodeProto) -> bool:
@@ -21,23 +21,28 @@ def inline_ifs(model: ModelProto) -> None:
     """Replace each If of the main graph whose condition the file fixes by the branch that runs. Changes the model."""
     names = FreshNames(model)
     changed = True
-    while changed:
+    while changed:  # once for each If whose condition another If gives
         changed = False
         main = next(iter(walk_scopes(model)))
-        for position, node in enumerate(main.nodes):
-            if not is_if(node):
-                continue
-            try:
-                chosen = "then_branch" if bool(main.constant(node.input[0]).all()) else "else_branch"
-            except NotConstantError:
-                continue
-            branch = next(graph for name, graph in subgraphs_of(node) if name == chosen)
-            nodes = _as_nodes(model, branch, list(node.output), names)
-            del model.graph.node[position]
-            for offset, new in enumerate(nodes):
-                model.graph.node.insert(position + offset, new)
-            changed = True
-            break
+        nodes: list[NodeProto] = []
+        for node in main.nodes:
+            branch = _branch_that_runs(node, main)
+            nodes.extend([node] if branch is None else _as_nodes(model, branch, list(node.output), names))
+            changed = changed or branch is not None
+        if changed:
+            del model.graph.node[:]
+            model.graph.node.extend(nodes)
+
+
+def _branch_that_runs(node: NodeProto, scope: Scope) -> GraphProto | None:
+    """The branch that an If takes each time; None where the file does not fix it, and for other nodes."""
+    if not is_if(node):
+        return None
+    try:
+        chosen = "then_branch" if bool(scope.constant(node.input[0]).all()) else "else_branch"
+    except NotConstantError:
+        return None
+    return next(graph for name, graph in subgraphs_of(node) if name == chosen)
 
 
 def _as_nodes(model: ModelProto, branch: GraphProto, outputs: list[str], names: FreshNames) -> list[NodeProto]:

@@ -31,6 +31,7 @@ MOVING = frozenset(["Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", 
 ARITHMETIC = frozenset(["Add", "Ceil", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Sqrt", "Sub"])
 LOGICAL = frozenset(["And", "Equal", "Greater", "Less", "Not", "Or", "Where"])
 COMPUTING = MOVING | ARITHMETIC | LOGICAL | {"ConstantOfShape", "Expand", "Reshape"}
+SIZED = {"ConstantOfShape": 0, "Expand": 1}  # Operators that make as many numbers as this input says
 # Which input says what shape the output has.
 SHAPE_GIVEN_BY = {"ConstantOfShape": 0, "Reshape": 1, "Resize": 3}
 # Represents an open size: symbol number k is OPEN - k. Real sizes and indices are never that far below 0.
@@ -80,6 +81,8 @@ class _Fold:
             if value is None or (_is_open(value) and not _moves(node, index)):
                 return None
             inputs[name] = value
+        if node.op_type in SIZED and _count(node, inputs) > LARGEST_KEPT_TENSOR:
+            return None
         value = _run(node, inputs, main_opset(self._scope.model) or 0)
         if value is not None and any(map(_is_open, inputs.values())) and value.dtype not in (np.int32, np.int64):
             return None  # in another type, an open size could not be distinguished from a number
@@ -132,6 +135,12 @@ class _Fold:
         named = [None if isinstance(size, str) and size.startswith(INVENTED_DIMENSION) else size for size in sizes]
         self._scope.model.graph.value_info.append(helper.make_tensor_value_info(output, known.elem_type, named))
         return True
+
+
+def _count(node: NodeProto, inputs: Mapping[str, Array]) -> int:
+    """How many numbers a node of `SIZED` makes, at least."""
+    sizes = inputs.get(node.input[SIZED[node.op_type]], np.zeros(0))
+    return math.prod(int(size) for size in sizes.ravel())
 
 
 def _moves(node: NodeProto, index: int) -> bool:
