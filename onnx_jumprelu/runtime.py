@@ -16,7 +16,7 @@ from onnx_jumprelu.errors import RunError
 
 QUIET = 4  # onnxruntime's severity "fatal": errors are reported as exceptions instead
 CPU = ("CPUExecutionProvider",)
-Feeds = Mapping[str, Array]
+Feeds = Mapping[str, Any]  # by input name: an array, or a list of arrays for a sequence
 
 
 class Runner(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ from onnx_jumprelu.cli.options import (
     OUTPUT,
     ExternalDataOption,
     InPlaceOption,
+    NormalizationOptions,
     command,
+    data_option,
 )
 from onnx_jumprelu.cli.output import FAILED, ResultOptions, check_model_name
 from onnx_jumprelu.cli.streams import complain, in_color
@@ -77,6 +80,10 @@ def run(
             "--jump-input", help="Make the jump a graph input with a default value.", rich_help_panel=ACTIVATION
         ),
     ] = False,
+    data: Annotated[
+        Path | None,
+        data_option("Real inputs for `--verify`, as `verify` takes them. [default: random inputs]"),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -106,6 +113,7 @@ def run(
         bool, typer.Option("--dry-run", help="Do everything except writing.", rich_help_panel=OUTPUT)
     ] = False,
     *,
+    normalization: NormalizationOptions,
     result: ResultOptions,
 ) -> int:
     """Rewrite each ReLU into JumpReLU."""
@@ -122,6 +130,10 @@ def run(
     check_model_name(output)
     if dry_run and verify:
         raise typer.BadParameter("--verify tests the written file, and --dry-run writes none; leave out one of them")
+    if data is not None and not verify:
+        raise typer.BadParameter("--data holds inputs for --verify; give --verify too")
+    if data is None and normalization != NormalizationOptions():
+        raise typer.BadParameter("--mean and --std need inputs; give --data too")
     options: PatchKeywords = {
         "recipe": None if recipe is None else Recipe.read(recipe),
         "include": include or (),
@@ -135,12 +147,12 @@ def run(
         external_data=external_data,
         dry_run=dry_run,
         make_folder=out_dir is not None,
-        check=prove if verify else None,
+        check=partial(prove, x=data, mean=normalization.mean, std=normalization.std) if verify else None,
         force=result.force,
     )
     paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
-    result.check([*paths, recipe], others=outputs)
+    result.check([*paths, recipe, data], others=outputs)
     if len(paths) == 1 and (output is not None or [Path(name) for name in models] == paths):
         return _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, result)
     if output is not None:

@@ -165,10 +165,11 @@ def _declared(graph: GraphProto) -> Iterator[tuple[str, TensorType]]:
     for values in (graph.input, graph.value_info, graph.output):
         for value in values:
             if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
-                yield value.name, _tensor_type(value.type)
+                yield value.name, declared_type(value.type)
 
 
-def _tensor_type(proto: TypeProto) -> TensorType:
+def declared_type(proto: TypeProto) -> TensorType:
+    """The element type and shape that a file declares for a tensor; an open dimension may be written as -1."""
     tensor = proto.tensor_type
     if not tensor.HasField("shape"):
         return TensorType(tensor.elem_type)

@@ -110,7 +110,11 @@ def verification(report: VerifyReport) -> Json:
         "verification",
         {
             "ok": report.ok,
-            "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
+            "status": report.status,
+            "checks": [
+                {"name": check.name, "ok": check.ok, "decided": check.decided, "detail": check.detail}
+                for check in report.checks
+            ],
             "notes": list(report.notes),
         },
     )

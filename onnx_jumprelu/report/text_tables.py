@@ -91,8 +91,12 @@ def reverted_file(result: RevertedFile) -> str:
 
 def verification(report: VerifyReport, *, color: bool = False) -> str:
     """The checks, one row each, and the notes."""
-    rows = [("ok" if check.ok else "FAILED", check.name, check.detail) for check in report.checks]
-    headline = "verified: the rewrite is right" if report.ok else "NOT verified"
+    rows = [(check.word, check.name, check.detail) for check in report.checks]
+    headline = {
+        "verified": "verified: the rewrite is right",
+        "wrong": "NOT verified",
+        "not comparable": "NOT verified: not comparable; no check failed, but some could not be made",
+    }[report.status]
     return joined(headline, table(("", "check", "found"), rows, color=color), *report.notes)
 
 

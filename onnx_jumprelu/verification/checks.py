@@ -6,14 +6,13 @@ import contextlib
 import copy
 import filecmp
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto
 
-from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge_values
 from onnx_jumprelu.activation.lowerings import LOWERINGS, parameter_type
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import JumpReLUError, RunError
@@ -26,10 +25,13 @@ from onnx_jumprelu.rewrite.patch import patch_as_recorded, patch_in_place
 from onnx_jumprelu.rewrite.recipe import Recipe
 from onnx_jumprelu.rewrite.record import drop_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
-from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, one_line
+from onnx_jumprelu.runtime import OrtRunner, ReferenceRunner, Runner, one_line
+from onnx_jumprelu.verification.alone import check_alone
+from onnx_jumprelu.verification.comparison import FailedError, UndecidedError, arrays, difference, has_nan
+from onnx_jumprelu.verification.inside import check_inside
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, as_relu, sha256
-from onnx_jumprelu.verification.sites import POSSIBLE_TYPES, arrays, difference, has_nan, site_model
-from onnx_jumprelu.verification.structure import Region, compare
+from onnx_jumprelu.verification.randomness import held_fixed, random_nodes
+from onnx_jumprelu.verification.structure import compare
 from onnx_jumprelu.version import __version__
 
 OPTIMIZED = (
@@ -37,13 +39,6 @@ OPTIMIZED = (
     "For a pre-activation at the jump, the last bit decides between 0 and the jump. This is rounding at a "
     "discontinuity, not a wrong rewrite; the checks above run with graph optimizations off."
 )
-
-
-LARGEST_PIECE = 2**22  # values per run of a site: all numbers of a 16-bit type for each of many channels are too many
-
-
-class FailedError(JumpReLUError):
-    """A check that failed; the message is its detail."""
 
 
 def _checker(pair: Pair) -> str:
@@ -80,6 +75,7 @@ def _session(pair: Pair) -> str:
         OrtRunner(*pair.original.for_session())
     except RunError as refusal:
         pair.engine = REFERENCE
+        pair.original_runner()
         pair.runner(pair.patched.model, pair.patched)
         return f"onnxruntime cannot load the original ({refusal}); {REFERENCE} runs both"
     OrtRunner(*pair.patched.for_session())
@@ -160,96 +156,58 @@ def _lowering_without_record(pair: Pair) -> str | None:
 
 
 def _sites(pair: Pair) -> str:
-    n_values = sum(_site_alone(pair, region) for region in pair.regions)
-    n_sites, n_inside, where = _sites_inside(pair)
+    n_alone = check_alone(pair)
+    n_sites, n_inside = check_inside(pair)
     return (
-        f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_values} values), and "
-        f"{n_sites} sites of the main graph inside the running model ({n_inside} values), on {where}"
+        f"equal JumpReLU bit for bit: {len(pair.regions)} sites alone ({n_alone} values), and "
+        f"{n_sites} sites of the main graph inside the running model ({n_inside} values), on {pair.trial.source}"
     )
 
 
-def _site_alone(pair: Pair, region: Region) -> int:
-    """Run the nodes of one site on edge cases and random numbers, optimized and not; returns how many values agreed."""
-    elem_types = POSSIBLE_TYPES if region.found.elem_type is None else (region.found.elem_type,)
-    return sum(_site_of_type(pair, region, elem_type) for elem_type in elem_types)
-
-
-def _site_of_type(pair: Pair, region: Region, elem_type: int) -> int:
-    site, cap = region.found.site, region.found.cap
-    parameters = pair.parameters(region).rounded(elem_type)
-    x = edge_values(elem_type, parameters, cap, pair.seed, site.rank or 1)
-    keeps_nan = pair.keeps_nan(site.name)
-    undecided = np.zeros(x.shape, bool)
-    if keeps_nan is None or (keeps_nan and cap is not None):
-        undecided |= np.isnan(x)  # the record does not say, or the capping operator decides
-    if region.found.elem_type is None and elem_type == TensorProto.FLOAT16:
-        undecided |= at_discontinuity(x, parameters)  # see _sites_inside: the jump may be left unrounded
-    x[undecided] = 0
-    model = site_model(region, elem_type, x.shape, pair.patched.model, pair.inputs)
-    for optimize in (False, True):
-        runner = pair.runner(model, pair.patched, optimize=optimize)
-        for piece in np.array_split(x, -(-x.size // LARGEST_PIECE)):
-            (y,) = runner.run(None, {site.input: piece})
-            wrong = difference(y, activate(piece, parameters, cap, keep_nan=bool(keeps_nan)))
-            if wrong:
-                raise FailedError(f"site '{site.name}' is not JumpReLU of its input: {wrong}")
-    return 2 * int((~undecided).sum())
-
-
-def _sites_inside(pair: Pair) -> tuple[int, int, str]:
-    """Compare input and output of each main-graph site in the running model; returns numbers of sites and values."""
-    regions = [region for region in pair.regions if region.scope.path == "main"]
-    _, _, source = pair.trial
-    values = _tapped(pair, [name for region in regions for name in (region.found.site.input, region.found.site.tensor)])
-    n_values = 0
-    for region in regions:
-        site = region.found.site
-        x, y = values[site.input], values[site.tensor]
-        if x.shape != y.shape:
-            shapes = f"{list(x.shape)} becomes {list(y.shape)}"
-            raise FailedError(f"site '{site.name}' changes its input's shape on {source}: {shapes}")
-        parameters = pair.parameters(region).rounded(helper.np_dtype_to_tensor_dtype(x.dtype))
-        expected = activate(x, parameters, region.found.cap)
-        decided = ~np.isnan(x)
-        if x.dtype == np.float16:
-            # On the CPU, onnxruntime computes float16 in float32 and merges casts, so it may compare before it rounds.
-            decided &= ~at_discontinuity(x, parameters)
-        wrong = difference(y[decided], expected[decided])
-        if wrong:
-            raise FailedError(f"site '{site.name}' is not JumpReLU of its input on {source}: {wrong}")
-        n_values += int(decided.sum())
-    return len(regions), n_values, source
-
-
-def _tapped(pair: Pair, names: list[str]) -> dict[str, Array]:
-    """Values of tensors in the main graph of the patched model, by name."""
-    feeds, _, _ = pair.trial
-    tapped = copy.deepcopy(pair.patched.model)
-    wanted = [name for name in dict.fromkeys(names) if name not in feeds]
-    if not wanted:
-        return dict(feeds)
-    outputs = {value.name for value in tapped.graph.output}
-    tapped.graph.output.extend(ValueInfoProto(name=name) for name in wanted if name not in outputs)
-    return {**feeds, **dict(zip(wanted, pair.runner(tapped, pair.patched).run(wanted, feeds), strict=True))}
-
-
 def _jump_zero(pair: Pair) -> str:
-    feeds, expected, source = pair.trial
-    zeroed = as_relu(pair.patched.model, pair.regions, pair.inputs)
-    actual = pair.runner(zeroed, pair.patched).run(None, feeds)
-    wrong, engine = _first_difference(pair, actual, expected), ""
+    zeroed, where = as_relu(pair.patched.model, pair.regions, pair.inputs), f"on {pair.trial.source}"
+    runner = pair.runner(zeroed, pair.patched)
+    wrong, n_values = _compared(pair, pair.trial.outputs, runner)
     if wrong and any(region.found.elem_type == TensorProto.FLOAT16 for region in pair.regions):
         # On the CPU, onnxruntime computes float16 in float32 and merges the casts between operators without a float16
         # kernel, so it rounds less often after a Where than after a Relu. The reference evaluator rounds as ONNX says.
         models = ((pair.original.model, pair.original), (zeroed, pair.patched))
-        expected, actual = (
-            ReferenceRunner(file.with_external_weights(model)).run(None, feeds) for model, file in models
+        before, after = (ReferenceRunner(file.with_external_weights(held_fixed(model))) for model, file in models)
+        wrong, n_values = _compared(pair, (before.run(None, feeds) for feeds in pair.trial.runs), after)
+        where += f" in {REFERENCE}, which rounds float16 everywhere"
+    if wrong and _differs_from_itself(pair):
+        raise UndecidedError(
+            "not comparable: the original's own outputs differ from run to run, so that they cannot be compared with "
+            "those of the patched model"
         )
-        wrong, engine = _first_difference(pair, actual, expected), f" in {REFERENCE}, which rounds float16 everywhere"
     if wrong:
-        raise FailedError(f"the outputs differ from the original's on {source}{engine}: {wrong}")
-    n_values = sum(array.size for array in arrays(actual))
-    return f"all {n_values} output values equal the original's bit for bit, on {source}, optimizations off{engine}"
+        raise FailedError(f"the outputs differ from the original's {where}: {wrong}")
+    random = {node.op_type for node in random_nodes(pair.original.model)}
+    held = f", the random numbers of {', '.join(sorted(random))} held fixed" if random else ""
+    return f"all {n_values} output values equal the original's bit for bit, {where}, optimizations off{held}"
+
+
+def _compared(pair: Pair, expected: Iterable[list[Array]], runner: Runner) -> tuple[str, int]:
+    """The first difference of the outputs of all runs, '' where there is none, and how many values were compared."""
+    n_values = 0
+    for feeds, wanted in zip(pair.trial.runs, expected, strict=True):
+        actual = runner.run(None, feeds)
+        wrong = _first_difference(pair, actual, wanted)
+        if wrong:
+            return wrong, n_values
+        n_values += sum(array.size for array in arrays(actual))
+    return "", n_values
+
+
+def _differs_from_itself(pair: Pair) -> bool:
+    """Whether the original gives other outputs when it is run again on the same inputs.
+
+    An operator with a seed continues its numbers from run to run of a session; the first runs of sessions are the same.
+    """
+    feeds, runner = pair.trial.runs[0], pair.original_runner()
+    has_seeds = next(random_nodes(pair.original.model), None) is not None
+    again = pair.original_runner() if has_seeds else runner
+    return bool(_first_difference(pair, again.run(None, feeds), runner.run(None, feeds)))
 
 
 def _first_difference(pair: Pair, actual: list[Array], expected: list[Array]) -> str:
@@ -274,13 +232,20 @@ def optimized(pair: Pair) -> str:
     if pair.engine == REFERENCE:
         return OPTIMIZED
     try:
-        feeds, _, source = pair.trial
-        plain = pair.runner(pair.patched.model, pair.patched).run(None, feeds)
-        quick = pair.runner(pair.patched.model, pair.patched, optimize=True).run(None, feeds)
-    except RunError as error:
+        plain = pair.runner(pair.patched.model, pair.patched)
+        quick = pair.runner(pair.patched.model, pair.patched, optimize=True)
+        pairs = (
+            pair_of_outputs
+            for feeds in pair.trial.runs
+            for pair_of_outputs in zip(plain.run(None, feeds), quick.run(None, feeds), strict=True)
+        )
+        largest = max((_distance(one, other) for one, other in pairs), default=0.0)
+    except (RunError, UndecidedError) as error:
         return f"{OPTIMIZED} (Not measured here: {error}.)"
-    largest = max((_distance(one, other) for one, other in zip(plain, quick, strict=True)), default=0.0)
-    return f"{OPTIMIZED} Measured on {source}: optimized and unoptimized outputs differ by at most {largest:.3g}."
+    return (
+        f"{OPTIMIZED} Measured on {pair.trial.source}: optimized and unoptimized outputs differ by at most "
+        f"{largest:.3g}."
+    )
 
 
 def _distance(one: object, other: object) -> float:

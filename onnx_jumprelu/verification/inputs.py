@@ -1,35 +1,48 @@
-"""Inputs to run a model on: the caller's, or seeded random ones that fit the declared inputs."""
+"""The caller's inputs, in the form and type that the model takes, as one run or as several."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx import ModelProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.data.reading import Data, data_of, load_data, load_inputs
 from onnx_jumprelu.errors import DataError
-from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.scopes import required_inputs
+from onnx_jumprelu.graphs.tensor_types import declared_type
 from onnx_jumprelu.names import VERIFIED_EXAMPLES
-
-# Sizes to try for open dimensions, in this order: of the first axis, and of all other axes.
-OPEN_SIZES = ((2, 8), (2, 32), (2, 224), (1, 8), (1, 224), (1, 1))
-
+from onnx_jumprelu.runtime import Feeds
+from onnx_jumprelu.verification.batch_axes import find_batch
+from onnx_jumprelu.verification.input_types import FedInput, fed_input
 
 # Data in a form that a user may have them: arrays as the model takes them, or data in data space.
 InputsLike: TypeAlias = "Array | Mapping[str, Array] | Data | tuple[npt.ArrayLike, npt.ArrayLike] | str | Path | None"
 
 
+@dataclass(frozen=True)
+class Given:
+    """Inputs as the model takes them.
+
+    Attributes:
+        x: An array for a model with one input, or arrays by input name.
+        n_examples: How many of their examples to use, None for all.
+    """
+
+    x: Array | Mapping[str, Array]
+    n_examples: int | None = None
+
+
 def inputs_of(
     x: InputsLike, model: ModelProto, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> Array | Mapping[str, Array] | None:
+) -> Given | None:
     """Inputs as the model takes them.
 
     Args:
@@ -44,93 +57,109 @@ def inputs_of(
     """
     normalizes = mean is not None or std is not None
     if isinstance(x, str | os.PathLike):
-        named = load_inputs(x, [value.name for value in required_inputs(model)])
-        if named is not None and "x" not in named:
+        named = _named_inputs(x, [value.name for value in required_inputs(model)])
+        if named is not None:
             if normalizes:
                 raise DataError(f"{x}: mean and std apply to an array 'x'; this file has an array for each input")
-            return {name: array[:VERIFIED_EXAMPLES] if array.ndim else array for name, array in named.items()}
+            return Given(named, VERIFIED_EXAMPLES)
         x = load_data(x)
     if isinstance(x, tuple):
         x = data_of(x)
     if isinstance(x, Data):
-        return normalized(x.x[:VERIFIED_EXAMPLES], mean, std)
+        return Given(normalized(x.x[: _most_used(model)], mean, std), VERIFIED_EXAMPLES)
     if x is not None and not isinstance(x, np.ndarray | Mapping):
         raise DataError(f"x: give an array, arrays by input name, Data or a path, not {type(x).__name__}")
     if normalizes:
         raise DataError("mean and std are for Data and files; arrays are given as the model takes them")
-    return x
+    return None if x is None else Given(x)
 
 
-def given_feeds(model: ModelProto, x: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """The caller's inputs by name, in the types that the model declares.
+def _named_inputs(path: str | Path, names: Sequence[str]) -> Mapping[str, Array] | None:
+    """A file's arrays by input name; None where it is to be read as data, with an array `x` for the only input."""
+    named = load_inputs(path, names)
+    if len(names) > 1 and named is None:
+        raise DataError(f"{path}: {_several(names)}")
+    return None if names == ["x"] else named
 
-    Args:
-        model: The model.
-        x: An array for a model with one input, or arrays by input name.
+
+def _several(names: Sequence[str]) -> str:
+    return f"the model has {len(names)} inputs ({', '.join(names)}); give an array for each by name"
+
+
+def _most_used(model: ModelProto) -> int:
+    """How many examples of an array `x` are used at most: more than usual only where the model fixes their number."""
+    shapes = [declared_type(value.type).shape for value in required_inputs(model)]
+    sizes = [shape[0] for shape in shapes if shape]
+    return max([VERIFIED_EXAMPLES, *(size for size in sizes if isinstance(size, int))])
+
+
+def given_runs(model: ModelProto, given: Given) -> Iterator[list[Feeds]]:
+    """The caller's inputs as runs of the model, in one way or two, of which the first on which the model runs counts.
+
+    Where their number is limited or the model fixes it, examples are cut out, a few for each run. All inputs in one run
+    come last, for models that do not take them in parts.
 
     Raises:
-        DataError: inputs are missing, unknown, or of another shape than declared.
+        DataError: inputs are missing, unknown, or of another shape or type than declared.
+        UndecidedError: an input is of a type that cannot be fed.
     """
-    inputs = required_inputs(model)
-    names = [value.name for value in inputs]
+    inputs = [fed_input(value) for value in required_inputs(model)]
+    arrays = _by_name(inputs, given.x)
+    batch = find_batch(inputs, arrays)
+    if batch is not None and not batch.n_examples:
+        raise DataError("the data hold no examples")
+    runs: list[Feeds] = []
+    if batch is not None and (given.n_examples is not None or batch.fixed is not None):
+        runs = batch.cut(arrays, given.n_examples)
+    if runs:
+        yield [_fitted(inputs, run) for run in runs]
+    if not runs or batch is None or batch.fixed is None:
+        yield [_fitted(inputs, arrays)]
+
+
+def one_by_one(model: ModelProto, runs: Sequence[Feeds]) -> list[Feeds]:
+    """The inputs of several runs with one example for each run, as they are where it is not clear where these lie."""
+    inputs = [fed_input(value) for value in required_inputs(model)]
+    singles: list[Feeds] = []
+    for feeds in runs:
+        batch = find_batch(inputs, feeds)
+        singles += [feeds] if batch is None else batch.cut(feeds, None, step=1)
+    return singles
+
+
+def _by_name(inputs: Sequence[FedInput], x: Array | Mapping[str, Array]) -> Feeds:
+    names = [each.name for each in inputs]
     if not isinstance(x, Mapping):
         if len(inputs) != 1:
-            raise DataError(f"the model has {len(inputs)} inputs ({', '.join(names)}); give an array for each by name")
+            raise DataError(_several(names))
         x = {names[0]: x}
     for name in names:
         if name not in x:
             raise DataError(f"no data for the input '{name}'")
-    return {value.name: _fitted(value, np.asarray(x[value.name])) for value in inputs}
+    return {each.name: x[each.name] if each.is_sequence else np.asarray(x[each.name]) for each in inputs}
 
 
-def _fitted(value: ValueInfoProto, array: Array) -> Array:
-    """The array in the declared type, cut to the declared batch where that is fixed."""
-    tensor = value.type.tensor_type
-    dims = [int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    if dims and dims[0] is not None and array.ndim and len(array) > dims[0]:
-        array = array[: dims[0]]
-    fits = len(dims) == array.ndim and all(
-        size is None or size == given for size, given in zip(dims, array.shape, strict=False)
-    )
-    if tensor.HasField("shape") and not fits:
-        shown = ["?" if size is None else size for size in dims]
-        raise DataError(f"data of shape {list(array.shape)} do not fit the input '{value.name}' of shape {shown}")
-    return array.astype(numpy_dtype(tensor.elem_type))
+def _fitted(inputs: Sequence[FedInput], feeds: Feeds) -> Feeds:
+    """The inputs in the declared types; those of a sequence are the entries of what was given, along axis 0."""
+    return {
+        each.name: [_tensor(each, np.asarray(entry)) for entry in feeds[each.name]]
+        if each.is_sequence
+        else _tensor(each, feeds[each.name])
+        for each in inputs
+    }
 
 
-def random_feeds(model: ModelProto, seed: int) -> Iterator[dict[str, Array]]:
-    """Seeded random inputs, with one guess after the other for open dimensions.
-
-    Floating-point inputs are standard normal, then uniform between 0 and 1 (for models with a logarithm, say). Integers
-    and booleans are 0 or 1, which most models also accept as indices.
-
-    Raises:
-        DataError: an input is not a tensor of numbers.
-    """
-    inputs = required_inputs(model)
-    sizes = OPEN_SIZES[:1] if all(_is_fixed(value.type) for value in inputs) else OPEN_SIZES
-    for normal in (True, False):
-        for size in sizes:
-            rng = np.random.default_rng(seed)
-            yield {value.name: _random(value.name, value.type, size, rng, normal=normal) for value in inputs}
-
-
-def _is_fixed(proto: TypeProto) -> bool:
-    return all(dim.HasField("dim_value") for dim in proto.tensor_type.shape.dim)
-
-
-def _random(
-    name: str, proto: TypeProto, open_size: tuple[int, int], rng: np.random.Generator, *, normal: bool
-) -> Array:
-    if not proto.HasField("tensor_type"):
-        raise DataError(f"the input '{name}' is not a tensor; give real inputs")
-    dims = [
-        int(dim.dim_value) if dim.HasField("dim_value") else open_size[index > 0]
-        for index, dim in enumerate(proto.tensor_type.shape.dim)
-    ]
-    dtype = numpy_dtype(proto.tensor_type.elem_type)
-    if dtype.kind in "biu":
-        return rng.integers(0, 2, dims).astype(dtype)
-    if dtype.kind in "OSU":
-        raise DataError(f"the input '{name}' holds text; give real inputs")
-    return (rng.standard_normal(dims) if normal else rng.random(dims)).astype(dtype)
+def _tensor(each: FedInput, array: Array) -> Array:
+    if each.shape is not None:
+        fits = len(each.shape) == array.ndim and all(
+            size == given for size, given in zip(each.shape, array.shape, strict=True) if isinstance(size, int)
+        )
+        if not fits:
+            shown = [size if isinstance(size, int) else "?" for size in each.shape]
+            raise DataError(f"data of shape {list(array.shape)} do not fit the input '{each.name}' of shape {shown}")
+    try:
+        return array.astype(each.dtype)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"data of type {array.dtype} do not fit the input '{each.name}' of type {each.dtype}"
+        ) from error

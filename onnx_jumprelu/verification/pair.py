@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.activation.parameters import Parameters
-from onnx_jumprelu.activation.reading import set_to_relu
+from onnx_jumprelu.activation.reading import NotParametersError, parameters_in, set_to_relu
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.files.models import ModelFile
@@ -22,9 +22,11 @@ from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.rewrite.record import Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.revert import revert_model
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, Runner
-from onnx_jumprelu.verification.inputs import given_feeds, random_feeds
-from onnx_jumprelu.verification.sites import has_nan, parameters_in_graph
-from onnx_jumprelu.verification.structure import Region, parameter_inputs
+from onnx_jumprelu.verification.comparison import UndecidedError
+from onnx_jumprelu.verification.inputs import Given, one_by_one
+from onnx_jumprelu.verification.randomness import held_fixed
+from onnx_jumprelu.verification.structure import Region, StructureError, parameter_inputs
+from onnx_jumprelu.verification.trial import Trial, trial_on
 
 REFERENCE = "onnx's reference evaluator"
 
@@ -36,7 +38,7 @@ class Pair:
     Attributes:
         original: The model before the patch.
         patched: The model after it.
-        x: The caller's inputs, None for random ones.
+        given: The caller's inputs, None for random ones.
         seed: Seed of the random inputs.
         regions: The sites, once they are known.
         engine: What runs the models.
@@ -44,7 +46,7 @@ class Pair:
 
     original: ModelFile
     patched: ModelFile
-    x: Array | Mapping[str, Array] | None
+    given: Given | None
     seed: int
     regions: list[Region] = field(default_factory=list)
     engine: str = "onnxruntime"
@@ -55,56 +57,70 @@ class Pair:
         return parameter_inputs(self.original.model, self.patched.model)
 
     @cached_property
-    def _defaults(self) -> dict[str, Array]:
-        held = (entry for entry in self.patched.model.graph.initializer if entry.name in self.inputs)
-        return {entry.name: numpy_helper.to_array(entry).astype(np.float64) for entry in held}
+    def defaults(self) -> dict[str, TensorProto]:
+        """Defaults of the graph inputs that hold parameters, by name."""
+        return {entry.name: entry for entry in self.patched.model.graph.initializer if entry.name in self.inputs}
+
+    @cached_property
+    def _default_values(self) -> dict[str, Array]:
+        return {name: numpy_helper.to_array(entry).astype(np.float64) for name, entry in self.defaults.items()}
 
     def parameters(self, region: Region) -> Parameters:
-        """The parameters that the graph holds for a site. Raises StructureError."""
-        return parameters_in_graph(region, self._defaults)
+        """The parameters that a site's nodes hold. Raises StructureError where they are not those of a JumpReLU."""
+        site = region.found.site
+        try:
+            return parameters_in(region.nodes, self._default_values, site.rank, site.n_channels)
+        except NotParametersError as error:
+            raise StructureError(f"site '{site.name}' {error}") from error
 
     @cached_property
     def record(self) -> Provenance | None:
         """The record in the patched file, None where there is none. Raises ProvenanceError if it is damaged."""
         return read_provenance(self.patched.model) if is_patched(self.patched.model) else None
 
+    @cached_property
+    def _sites_that_keep_nan(self) -> set[str]:
+        """Names of the sites whose lowering keeps NaN by itself, according to the record."""
+        sites = () if self.record is None else self.record.sites
+        return {site.name for site in sites if site.lowering in LOWERINGS and LOWERINGS[site.lowering].nan == "kept"}
+
     def keeps_nan(self, site: str) -> bool | None:
         """Whether a site keeps NaN according to the record, None where there is no record."""
         if self.record is None:
             return None
-        return self.record.keep_nan or any(
-            LOWERINGS[entry.lowering].nan == "kept"
-            for entry in self.record.sites
-            if entry.name == site and entry.lowering in LOWERINGS
-        )
+        return self.record.keep_nan or site in self._sites_that_keep_nan
 
-    def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False) -> Runner:
-        """A model ready to run, with the external weights of the file `of`. Raises RunError if it cannot be loaded."""
+    def runner(self, model: ModelProto, of: ModelFile, *, optimize: bool = False, threads: int | None = None) -> Runner:
+        """A model ready to run, with the external weights of the file `of` and what is random in it held fixed.
+
+        Raises:
+            RunError: it cannot be loaded.
+        """
+        model = held_fixed(model)
         if self.engine == REFERENCE:
             return ReferenceRunner(of.with_external_weights(model))
-        return OrtRunner(*of.for_session(model), optimize=optimize)
+        return OrtRunner(*of.for_session(model), optimize=optimize, threads=threads)
+
+    def original_runner(self) -> Runner:
+        """The original ready to run. Raises UndecidedError if nothing can load it."""
+        try:
+            return self.runner(self.original.model, self.original)
+        except RunError as error:
+            raise UndecidedError(f"not comparable: nothing can load the original ({error})") from error
 
     @cached_property
-    def trial(self) -> tuple[Feeds, list[Array], str]:
-        """Inputs on which the original runs, its outputs, and a description of the inputs."""
-        runner = self.runner(self.original.model, self.original)
-        if self.x is not None:
-            feeds = given_feeds(self.original.model, self.x)
-            return feeds, runner.run(None, feeds), "the given inputs"
-        error, fallback = RunError("no inputs"), None
-        source = f"random inputs (seed {self.seed})"
-        for feeds in random_feeds(self.original.model, self.seed):
-            try:
-                outputs = runner.run(None, feeds)
-            except RunError as failure:
-                error = failure
-                continue
-            if not any(has_nan(output) for output in outputs):
-                return feeds, outputs, source
-            fallback = fallback or (feeds, outputs, source)
-        if fallback is None:
-            raise RunError(f"the original does not run on random inputs ({error}); give real inputs")
-        return fallback
+    def trial(self) -> Trial:
+        """Inputs on which the original runs, and its outputs. Raises DataError or UndecidedError as `trial_on`."""
+        return trial_on(self.original.model, self.original_runner(), self.given, self.seed)
+
+    def example_runs(self) -> Sequence[Feeds]:
+        """The inputs of `trial`, one example for each run where the original runs on one, else as they are."""
+        singles = one_by_one(self.original.model, self.trial.runs)
+        try:
+            self.original_runner().run(None, singles[0])
+        except RunError:
+            return self.trial.runs
+        return singles
 
 
 def unpatched(file: ModelFile) -> ModelFile:

@@ -5,27 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from onnx import ModelProto
 
 from onnx_jumprelu.errors import DataError, ProvenanceError, RunError, VerificationError, naming
 from onnx_jumprelu.files.models import opened
 from onnx_jumprelu.runtime import one_line
-from onnx_jumprelu.verification.checks import CHECKS, FailedError, optimized
+from onnx_jumprelu.verification.checks import CHECKS, optimized
+from onnx_jumprelu.verification.comparison import FailedError, UndecidedError
 from onnx_jumprelu.verification.inputs import InputsLike, inputs_of
 from onnx_jumprelu.verification.pair import Pair, unpatched
 from onnx_jumprelu.verification.structure import StructureError
 
 N_CHECKS = len(CHECKS)
+Status = Literal["verified", "wrong", "not comparable"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check: its name, whether it holds, and what was found."""
+    """The result of one check.
+
+    Attributes:
+        name: Its name.
+        ok: Whether it holds.
+        detail: What was found.
+        decided: Whether it could be made; if not, `ok` is False, although nothing wrong was found.
+    """
 
     name: str
     ok: bool
     detail: str
+    decided: bool = True
+
+    @property
+    def word(self) -> str:
+        """The result in a word: `ok`, `FAILED`, or `not decided`."""
+        if self.ok:
+            return "ok"
+        return "FAILED" if self.decided else "not decided"
 
 
 @dataclass(frozen=True)
@@ -36,13 +54,21 @@ class VerifyReport:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        listed = ", ".join(f"{check.name}: {'ok' if check.ok else 'FAILED'}" for check in self.checks)
+        listed = ", ".join(f"{check.name}: {check.word}" for check in self.checks)
         return f"VerifyReport(ok={self.ok}; {listed})"
 
     @property
     def ok(self) -> bool:
         """Whether every check holds."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def status(self) -> Status:
+        """`verified`; `wrong` where a check failed; `not comparable` where none failed and some could not be made."""
+        if self.ok:
+            return "verified"
+        failed = any(check.decided and not check.ok for check in self.checks)
+        return "wrong" if failed else "not comparable"
 
 
 def verify(
@@ -88,13 +114,14 @@ def verify(
             checks.append(Check(name, ok=True, detail=check(pair)))
         except (FailedError, StructureError, ProvenanceError, RunError) as error:
             checks.append(Check(name, ok=False, detail=str(error)))
+        except UndecidedError as error:
+            checks.append(Check(name, ok=False, detail=str(error), decided=False))
         except DataError:
             with naming(x if isinstance(x, str | Path) else None):
                 raise
         except Exception as error:  # noqa: BLE001 - what cannot be checked is not proved
-            checks.append(
-                Check(name, ok=False, detail=f"cannot be checked ({type(error).__name__}: {one_line(error)})")
-            )
+            reason = f"cannot be checked ({type(error).__name__}: {one_line(error)})"
+            checks.append(Check(name, ok=False, detail=reason, decided=False))
         if on_check is not None:
             on_check(checks[-1])
         if name == "structure" and not checks[-1].ok:
@@ -102,12 +129,21 @@ def verify(
     return VerifyReport(tuple(checks), (optimized(pair),))
 
 
-def prove(original: Path, patched: Path) -> None:
+def prove(
+    original: Path,
+    patched: Path,
+    x: InputsLike = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> None:
     """`verify` as a last check before a patched file takes its place.
 
     Raises:
-        VerificationError: a check failed; the message says which.
+        VerificationError: a check failed or could not be made; the message says which.
+        ModelFileError, DataError, ProvenanceError: as `verify`.
     """
-    for check in verify(original, patched).checks:
+    for check in verify(original, patched, x, mean=mean, std=std).checks:
         if not check.ok:
-            raise VerificationError(f"{original}: nothing written, the check '{check.name}' failed: {check.detail}")
+            what = "failed" if check.decided else "could not be made"
+            raise VerificationError(f"{original}: nothing written, the check '{check.name}' {what}: {check.detail}")

@@ -239,8 +239,11 @@ class TestVerify:
     def test_data_for_several_inputs(self, folder: Path, capsys: Captured) -> None:
         main(["patch", "nested.onnx", "--jump", "0.5", "-q"])
         np.savez(folder / "d.npz", x=np.ones((1, 4), np.float32), flag=np.asarray(True), trips=np.asarray(2))
+        assert main(["verify", "nested.onnx", "nested.jumprelu.onnx", "--data", "d.npz"]) == 0
+        assert "the given inputs" in capsys.readouterr().out
+        np.savez(folder / "d.npz", x=np.ones((1, 4), np.float32), flag=np.asarray(True))
         assert main(["verify", "nested.onnx", "nested.jumprelu.onnx", "--data", "d.npz"]) == 2
-        assert "d.npz: the model has 3 inputs" in capsys.readouterr().err
+        assert "d.npz: the model has 3 inputs (x, flag, trips); give an array for each" in capsys.readouterr().err
         two = parse(
             """<ir_version: 8, opset_import: ["" : 17]> net (float[N] a, float[N] b) => (float[N] y)
             { c = Add(a, b)  y = Relu(c) }"""
@@ -250,6 +253,37 @@ class TestVerify:
         np.savez(folder / "d.npz", a=np.ones(20, np.float32), b=np.ones(20, np.float32))
         assert main(["verify", "two.onnx", "two.jumprelu.onnx", "--data", "d.npz"]) == 0
         assert "the given inputs" in capsys.readouterr().out
+
+    def test_patch_verifies_on_given_inputs(self, folder: Path, capsys: Captured) -> None:
+        far = parse(
+            """<ir_version: 8, opset_import: ["" : 17]> net (int64[N] ids, float[N, 2] b) => (float[N, 2] y)
+            <float[2, 2] table = {1, -2, 0.25, 3}, int64 far = {1000}>
+            { near = Sub(ids, far)  a = Gather(table, near)  c = Add(a, b)  y = Relu(c) }"""
+        )
+        onnx.save(far, "far.onnx")
+        before = files(folder)
+        command = ["patch", "far.onnx", "--jump", "0.5", "--verify"]
+        assert main(command) == 1
+        error = capsys.readouterr().err
+        assert "far.onnx: nothing written, the check 'sites' could not be made" in error
+        assert "give --data FILE.npz with real ones for: ids, b" in error
+        assert error.count("\n") == 1
+        assert files(folder) == before
+        np.savez(folder / "d.npz", ids=np.full(20, 1001), b=np.zeros((20, 2), np.float32))
+        assert main([*command, "--data", "d.npz"]) == 0
+        assert "Verified before it was written." in capsys.readouterr().out
+        assert main(["verify", "far.onnx", "far.jumprelu.onnx"]) == 1
+        assert "NOT verified: not comparable" in capsys.readouterr().out
+        np.savez(folder / "d.npz", ids=np.full(20, 3), b=np.zeros((20, 2), np.float32))
+        assert main([*command, "--data", "d.npz"]) == 2
+        assert "d.npz: the original does not run on the given inputs" in capsys.readouterr().err
+
+    def test_patch_verifies_on_normalized_data(self, folder: Path, capsys: Captured) -> None:
+        np.savez(folder / "d.npz", x=np.arange(80, dtype=np.uint8).reshape(20, 4))
+        command = ["patch", "relu.onnx", "--jump", "0.5", "--data", "d.npz", "--mean", "0.1", "--std", "0.2"]
+        assert main([*command, "--verify"]) == 0
+        assert main([*command, "--verify", "--std", "0"]) == 2
+        assert "std: every value must be above 0" in capsys.readouterr().err
 
     def test_a_failed_verification_writes_nothing(
         self, folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
@@ -341,6 +375,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "data missing": (["verify", "relu.onnx", "relu.onnx", "--data", "none.npz"], "none.npz: cannot be read"),
     "mean without data": (
         ["verify", "relu.onnx", "relu.onnx", "--mean", "1"],
+        "--mean and --std need inputs",
+    ),
+    "data without verify": (["patch", "relu.onnx", "--jump", "1", "--data", "two.npz"], "give --verify too"),
+    "mean of a patch without data": (
+        ["patch", "relu.onnx", "--jump", "1", "--verify", "--mean", "1"],
         "--mean and --std need inputs",
     ),
     "missing weights": (["patch", "in/model.onnx", "--jump", "1"], "its external data file is missing"),

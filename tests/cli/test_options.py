@@ -166,7 +166,7 @@ class TestGroups:
 
 PANELS = {
     "inspect": ["Arguments", "Data", "Output"],
-    "patch": ["Arguments", "JumpReLU", "Effort", "Output"],
+    "patch": ["Arguments", "JumpReLU", "Data", "Effort", "Output"],
     "revert": ["Arguments", "Output"],
     "verify": ["Arguments", "Data", "Effort", "Output"],
     "attack": ["Arguments", "Data", "Model", "Threat", "Effort", "Output"],

@@ -16,7 +16,7 @@ from onnx_jumprelu import PatchError, find_activations, patch_model, revert_mode
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.runtime import OrtRunner
-from onnx_jumprelu.verification.inputs import random_feeds
+from onnx_jumprelu.verification.random_inputs import random_feeds
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 LIGHT = sorted((DATA / "light").glob("*.onnx"))
