@@ -9,17 +9,20 @@ from pathlib import Path
 LONGEST = 1000  # characters of a message; names in a file may be of any length
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     r"""The text on one line that any terminal can show.
 
     Line breaks, control characters, invisible characters and what was not valid UTF-8 are written as escapes, such as
-    `\n`. Of a very long text only its beginning and its end are kept.
+    `\n`.
     """
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
     )
+
+
+def printable(text: str) -> str:
+    """The text, `escaped`; of a very long one, its beginning and its end."""
+    return escaped(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}")
 
 
 class JumpReLUError(Exception):

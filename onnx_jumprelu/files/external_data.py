@@ -18,7 +18,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, helper
 from onnx.checker import ValidationError
 from onnx.external_data_helper import load_external_data_for_tensor
 
-from onnx_jumprelu.errors import ModelFileError
+from onnx_jumprelu.errors import ModelFileError, naming
 from onnx_jumprelu.files.atomic import os_errors
 from onnx_jumprelu.files.status import Stamp, open_regular, stamp_of
 from onnx_jumprelu.graphs.scopes import walk_scopes
@@ -117,7 +117,7 @@ def checked_weights(path: Path, model: ModelProto) -> tuple[WeightsFile, ...]:
         extent = _extent(path, tensor)
         if extent.location not in files:
             real = weights_path(path, extent.location)
-            with open_regular(real) as file:
+            with naming(path, ModelFileError), open_regular(real) as file:
                 files[extent.location] = WeightsFile(path, extent.location, real, stamp_of(file))
             problem = refusal(path.parent, extent.location) if in_subgraph else None
             if problem is not None:
@@ -183,6 +183,8 @@ def refusal(folder: Path, location: str) -> str | None:
         probe.external_data.add(key=key, value=value)
     try:
         load_external_data_for_tensor(probe, str(folder))
+    except TypeError:  # of a path that cannot be encoded
+        return "are in a folder whose name is not UTF-8"
     except (ValidationError, RuntimeError, ValueError, OSError) as error:
         if place.is_symlink():
             return "are a link"

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
-from onnx_jumprelu.report.formatting import count, printable
+from onnx_jumprelu.errors import escaped
+from onnx_jumprelu.report.formatting import count
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
 from onnx_jumprelu.rewrite.patch import SiteJump
 from onnx_jumprelu.rewrite.site import ActivationSite
@@ -26,7 +27,7 @@ STYLES = {"ok": "green", "FAILED": "red"}
 def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = False) -> str:
     """The sites of a model, one row each."""
     patchable = sum(site.patchable for site in sites)
-    headline = f"{model}: {count(len(sites), 'activation site')}, {patchable} patchable"
+    headline = escaped(f"{model}: {count(len(sites), 'activation site')}, {patchable} patchable")
     rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
     return joined(
         headline, table(("site", "scope", "form", "dtype", "shape", "status"), rows, color=color) if rows else ""
@@ -48,7 +49,7 @@ def _shape(site: ActivationSite) -> str:
 def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = False) -> str:
     """What happened to one file, one row per site."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
-    headline = f"{result.input} -> {to}: {_patched(result)}"
+    headline = escaped(f"{result.input} -> {to}: {_patched(result)}")
     rows = [(site.name, _jump(site)) for site in result.sites]
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
@@ -64,7 +65,7 @@ def _jump(site: SiteJump) -> str:
 def patched_line(result: PatchedFile) -> str:
     """What happened to one file of many that went well, in one line."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
-    return f"{result.input} -> {to}: {_patched(result)}"
+    return escaped(f"{result.input} -> {to}: {_patched(result)}")
 
 
 def _patched(result: PatchedFile) -> str:
@@ -86,7 +87,7 @@ def reverted_file(result: RevertedFile) -> str:
         else "the original nodes are back, but the bytes are not those of the file that was patched: it was changed "
         "since (then check that it still fits together), or encoded in an unusual way"
     )
-    return f"{result.input} -> {result.output}: {what}"
+    return escaped(f"{result.input} -> {result.output}: {what}")
 
 
 def verification(report: VerifyReport, *, color: bool = False) -> str:
@@ -105,7 +106,7 @@ def attack(run: AttackRun, *, color: bool = False) -> str:
     result, unit = run.result, "data space" if run.protocol == "standard" else "normalized space"
     budget = f"no budget ({unit})" if result.eps is None else f"eps {result.eps:g} ({unit})"
     headline = (
-        f"{run.target.name}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
+        f"{escaped(run.target.name)}: {result.attack}, {result.norm}, {budget}, gradient {run.target.surrogate}, "
         f"{count(len(result.labels), 'example')}"
     )
     fooled = int((result.success & result.correct).sum())
@@ -150,7 +151,7 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[str]], *, color: bool)
     for column in columns:
         grid.add_column(column)
     for row in rows:
-        grid.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
+        grid.add_row(*(Text(escaped(cell), style=STYLES.get(cell, "")) for cell in row))
     out = io.StringIO()
     Console(file=out, width=WIDE, force_terminal=color).print(grid)
     return "\n".join(INDENT + line.rstrip() for line in out.getvalue().splitlines())
