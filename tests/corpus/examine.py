@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -40,13 +40,12 @@ EVERY_WAY = (*LOWERINGS, "keep_nan", "jump_input")
 class Original:
     """A model before it is patched, and what other tools make of it."""
 
-    path: Path
-    given: Feeds | None
-    is_large: bool
-    content: bytes = field(init=False)
+    subject: Subject
 
-    def __post_init__(self) -> None:
-        self.content = self.path.read_bytes()
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.subject.path
 
     @cached_property
     def model(self) -> ModelProto:
@@ -65,7 +64,7 @@ class Original:
             running = session(self.path)
         except RefusedError:
             return "onnxruntime does not load the original"
-        for feeds in [self.given] if self.given is not None else random_feeds(self.model):
+        for feeds in [self.subject.feeds] if self.subject.feeds is not None else random_feeds(self.model):
             with contextlib.suppress(RefusedError):
                 first = outputs(running, feeds)
                 repeatable = same(first, outputs(running, feeds))
@@ -101,11 +100,15 @@ def examine(name: str, subject: Subject, ways: Sequence[str] = EVERY_WAY) -> Fin
     """
     found = Findings()
     with _expected(found, name, "inspect"):
-        original = Original(subject.path, subject.feeds, subject.is_large)
+        original = Original(subject)
+        before = original.path.read_bytes()
         try:
             sites = find_activations(subject.path)
         except JumpReLUError as error:
-            _refused_model(original, found, name, str(error))
+            found.counts["models refused"] += 1
+            found.refusals[reason(str(error))] += 1
+            if not subject.is_broken and not isinstance(original.trial, str):
+                found.faults.append(f"{name}: refused, though onnxruntime runs it: {one_line(error)}")
             return found
         found.counts["models inspected"] += 1
         found.counts["sites"] += len(sites)
@@ -113,7 +116,7 @@ def examine(name: str, subject: Subject, ways: Sequence[str] = EVERY_WAY) -> Fin
         _look_for_missed(original, sites, found, name)
         if any(site.patchable for site in sites):
             _patch_every_way(original, sites, ways, found, name)
-        if subject.path.read_bytes() != original.content:
+        if original.path.read_bytes() != before:
             found.faults.append(f"{name}: the input was changed")
     return found
 
@@ -127,14 +130,6 @@ def _expected(found: Findings, name: str, what: str) -> Iterator[None]:
         *_, frame = traceback.extract_tb(error.__traceback__)
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         found.faults.append(f"{name}: {what}: {type(error).__name__} at {where}: {one_line(error)}")
-
-
-def _refused_model(original: Original, found: Findings, name: str, message: str) -> None:
-    """A refusal is right for a model that nobody else takes."""
-    found.counts["models refused"] += 1
-    found.refusals[reason(message)] += 1
-    if not isinstance(original.trial, str):
-        found.faults.append(f"{name}: refused, though onnxruntime runs it: {message}")
 
 
 def _look_for_missed(original: Original, sites: list[ActivationSite], found: Findings, name: str) -> None:
@@ -164,7 +159,7 @@ def _patch_every_way(
             chosen = {tensors_of[site.name]: _at(jumps[site.name], site.parameters.jump) for site in patched.sites}
             keeps_nan = way in ("keep_nan", "cast-mul") or patched.lowering == "cast-mul"
             judged = [_accepted(original, target), _reverts(original, target)]
-            if not (original.is_large and compared):
+            if not (original.subject.is_large and compared):
                 judged += [
                     _computes(original, target, chosen, found, name, keep_nan=keeps_nan),
                     _proved(original, target, found, name),
@@ -247,7 +242,7 @@ def _has_float16(jumps: dict[str, Jump]) -> bool:
 
 
 def _proved(original: Original, patched: Path, found: Findings, name: str) -> Iterator[str]:
-    feeds = original.given if isinstance(original.trial, str) else original.trial[0]
+    feeds = original.subject.feeds if isinstance(original.trial, str) else original.trial[0]
     report = verify(original.path, patched, feeds)
     if report.ok:
         found.counts["proved by verify"] += 1
@@ -262,5 +257,5 @@ def _proved(original: Original, patched: Path, found: Findings, name: str) -> It
 def _reverts(original: Original, patched: Path) -> Iterator[str]:
     back = patched.with_name("reverted.onnx")
     reverted = revert_file(patched, back)
-    if back.read_bytes() != original.content or not reverted.identical:
+    if back.read_bytes() != original.path.read_bytes() or not reverted.identical:
         yield "reverting does not give the original's bytes"

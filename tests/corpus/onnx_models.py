@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -47,6 +48,13 @@ def _cases() -> dict[str, TestCase]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # onnx's reference implementations overflow on purpose
         return _in_memory([*node_cases.collect_testcases(None), *model_cases.collect_testcases()])
+
+
+def of_operators(*operators: str) -> dict[str, TestCase]:
+    """The test cases of some operators only, which takes less than a second."""
+    for operator in operators:
+        importlib.import_module(f"{node_cases.__name__}.{operator}")
+    return _in_memory(node_cases._NodeTestCases)  # noqa: SLF001 - its public function makes all of them
 
 
 def _in_memory(cases: Iterable[TestCase]) -> dict[str, TestCase]:

@@ -34,11 +34,13 @@ class Subject:
         path: Its file, in a folder of its own.
         feeds: Inputs by name; without them random ones are tried.
         is_large: Whether running it takes seconds: then only the first way of patching it is run and proved.
+        is_broken: Whether a refusal is right. Then onnxruntime, which may hang, is not asked about it.
     """
 
     path: Path
     feeds: Feeds | None = None
     is_large: bool = False
+    is_broken: bool = False
 
 
 @dataclass(frozen=True)
