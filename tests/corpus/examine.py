@@ -247,11 +247,11 @@ def _proved(original: Original, patched: Path, found: Findings, name: str) -> It
     if report.ok:
         found.counts["proved by verify"] += 1
         return
-    failed = next(check for check in report.checks if not check.ok)
-    if isinstance(original.trial, str):
-        found.skip(name, f"not proved: {reason(failed.detail)}")
+    open_ = next(check for check in report.checks if not check.ok)
+    if report.status == "not comparable" and isinstance(original.trial, str):
+        found.skip(name, f"not proved: {reason(open_.detail)}")
     else:
-        yield f"verify: {failed.name}: {failed.detail}"
+        yield f"verify: {report.status}: {open_.name}: {open_.detail}"
 
 
 def _reverts(original: Original, patched: Path) -> Iterator[str]:
