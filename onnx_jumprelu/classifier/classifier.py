@@ -236,7 +236,6 @@ class OnnxClassifier:
     def _session(self, loss: Loss | None) -> Session:
         """The session for a loss, or for the logits alone; built when it is first needed."""
         if loss not in self._sessions:
-            self._file.check_weights_unchanged()
             with naming(self._path, GradientError, RunError):
                 model, folder = self._file.for_session(self._built(loss))
                 session = Session(
@@ -246,7 +245,7 @@ class OnnxClassifier:
                     threads=self._threads,
                     fixed_batch=self._fixed_batch,
                 )
-            self._file.check_weights_unchanged()  # what was read lies between the two checks
+            self._file.check_weights_unchanged()  # as before that: so what has been read is what was hashed
             self._sessions[loss] = session
         return self._sessions[loss]
 

@@ -234,10 +234,12 @@ def for_session(model: ModelProto, files: Sequence[WeightsFile]) -> tuple[ModelP
         files: Its weights.
 
     Raises:
-        ModelFileError: the name of a file is not UTF-8.
+        ModelFileError: a file is not what it was when the model was read, or its name is not UTF-8.
     """
     if not files:
         return model, None
+    for file in files:
+        file.check_unchanged()
     folder = Path(os.path.commonpath([file.path.parent for file in files]))
     names = {file.location: file.path.relative_to(folder).as_posix() for file in files}
     moved = copy.deepcopy(model)

@@ -13,7 +13,7 @@ from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.files.atomic import os_errors
 from onnx_jumprelu.files.external_data import WeightsFile, refusal, shown, weights_path
 from onnx_jumprelu.files.status import open_regular
-from onnx_jumprelu.files.temporary import finish, temporary
+from onnx_jumprelu.files.temporary import finish, remove_abandoned, temporary, wait_for_copy
 from onnx_jumprelu.names import ExternalDataMode
 
 PIECE = 2**20  # bytes: weights may be larger than the memory
@@ -36,6 +36,7 @@ def place_weights(file: WeightsFile, target: Path, mode: ExternalDataMode, made:
     folder, place = target.parent, target.parent / file.location
     way_out = "give an output in another folder (-o, --out-dir), into which the weights are copied"
     with os_errors(place):
+        remove_abandoned(place.parent)  # one may be a second name of weights that a killed run had just copied
         if not folder.samefile(file.model.parent) and _bring(file, folder, mode, made) and mode == "link":
             way_out = "use --external-data copy"
         problem = refusal(folder, file.location)
@@ -68,6 +69,7 @@ def _bring(file: WeightsFile, folder: Path, mode: ExternalDataMode, made: list[P
             _link(file, place) if mode == "link" else _copy(file, place)
             made.append(place)
             return True
+    wait_for_copy(place)
     with open_regular(place) as existing, open_regular(file.path) as origin:
         if not _same_content(existing, origin):
             raise ModelFileError(

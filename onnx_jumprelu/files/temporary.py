@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
+PATIENCE = 2  # seconds
 _NAMES = re.compile(r"\.onnx_jumprelu-[0-9]+-[0-9a-f]{12}\.tmp")
 
 
@@ -32,7 +35,7 @@ def temporary(folder: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be made.
     """
-    _remove_abandoned(folder)
+    remove_abandoned(folder)
     with _created(folder, mode) as file:
         try:
             yield file
@@ -49,40 +52,57 @@ def finish(file: BinaryIO) -> None:
         file.close()  # an open file cannot be moved there
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of processes that no longer run, where the system allows it."""
+    for path in _temporaries(folder):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            try:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def wait_for_copy(path: Path) -> None:
+    """Wait, but not for long, while a process that has just copied a file still has it under a temporary name too."""
+    inode, ends = path.stat().st_ino, time.monotonic() + PATIENCE
+    while time.monotonic() < ends and inode in _inodes(_temporaries(path.parent)):
+        time.sleep(0.01)
+
+
+def _inodes(paths: list[Path]) -> Iterator[int]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path.lstat().st_ino
+
+
+def _temporaries(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if _NAMES.fullmatch(entry.name)]
+    return []
+
+
 def _created(folder: Path, mode: int) -> BinaryIO:
     while True:
         path = folder / f".onnx_jumprelu-{os.getpid()}-{secrets.token_hex(6)}.tmp"
         # Not created by tempfile: the new file shall have these permissions minus the user's umask.
         file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
-        if _locked(file.fileno(), wait=True) is False or os.fstat(file.fileno()).st_nlink:
+        try:
+            locked = _lock(file.fileno())
+        except OSError:
+            return file  # here files cannot be locked, and so none are removed
+        if locked and os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # another run has removed it between these two steps
+        file.close()  # between these two steps, another run has locked it in order to remove it
 
 
-def _locked(descriptor: int, *, wait: bool = False) -> bool:
-    """Lock an open file. False where another process has locked it, or where the system cannot lock files (Windows)."""
+def _lock(descriptor: int) -> bool:
+    """Lock an open file. False where another process has locked it. Raises OSError where files cannot be locked."""
     if sys.platform == "win32":
-        return False
+        raise OSError(errno.ENOLCK, "files are not locked")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of processes that no longer run."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _NAMES.fullmatch(entry.name):
-                with contextlib.suppress(OSError):
-                    _remove_if_abandoned(entry.path)
-
-
-def _remove_if_abandoned(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _locked(descriptor):
-            Path(path).unlink()
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from onnx_jumprelu.cli import main
 from onnx_jumprelu.files import external_data, placing
 from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.files.models import load
+from onnx_jumprelu.files.temporary import temporary
 from onnx_jumprelu.names import ExternalDataMode
 from tests.files.layouts import (
     DOTTED,
@@ -175,6 +178,41 @@ def test_the_probe_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert external_data.refusal(tmp_path, "w.bin") is None
+
+
+def test_a_copy_that_was_killed_before_it_was_finished(tmp_path: Path) -> None:
+    """The weights have two names then, which onnx refuses; the next run removes the temporary one."""
+    weights, model = write_weights(tmp_path / "in" / "w.bin"), write_model(tmp_path / "in" / NAME)
+    left = tmp_path / "out" / ".onnx_jumprelu-1-0123456789ab.tmp"
+    left.parent.mkdir()
+    shutil.copy(weights, left)
+    os.link(left, tmp_path / "out" / "w.bin")
+    patch_file(model, tmp_path / "out" / NAME, 0.5)
+    in_onnx(tmp_path / "out" / NAME)
+    assert not left.exists()
+
+
+def test_models_that_share_weights_are_patched_at_once(tmp_path: Path) -> None:
+    write_weights(tmp_path / "in" / "w.bin")
+    models = [write_model(tmp_path / "in" / f"{number}.onnx") for number in range(24)]
+    with ThreadPoolExecutor(4) as executor:
+        results = patch_files(models, tmp_path / "out", 0.5, executor=executor)
+    assert [result.error for result in results] == [None] * len(models)
+
+
+def test_the_copy_of_another_process_is_waited_for(tmp_path: Path) -> None:
+    """As long as it has the weights under two names."""
+    weights, model = write_weights(tmp_path / "in" / "w.bin"), write_model(tmp_path / "in" / NAME)
+    (tmp_path / "out").mkdir()
+    with temporary(tmp_path / "out") as file:
+        file.write(weights.read_bytes())
+        file.flush()
+        os.link(file.name, tmp_path / "out" / "w.bin")
+        timer = threading.Timer(0.2, os.unlink, [file.name])
+        timer.start()
+        patch_file(model, tmp_path / "out" / NAME, 0.5)
+        timer.join()
+    in_onnx(tmp_path / "out" / NAME)
 
 
 class TestChanged:
