@@ -150,8 +150,8 @@ InPlaceOption = Annotated[bool, typer.Option("--in-place", help="Replace the inp
 ExternalDataOption = Annotated[
     ExternalDataMode,
     typer.Option(
-        help="How external weights get to an output in another folder. A hard link takes no space; onnxruntime loads "
-        "it, onnx's own loader does not.",
+        help="How external weights get to an output in another folder. A hard link takes no space; it is refused if "
+        "the installed onnx does not load it (from 1.21 on).",
         rich_help_panel=OUTPUT,
     ),
 ]

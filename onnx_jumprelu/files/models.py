@@ -214,8 +214,7 @@ def staged(
         model: What to write.
         target: Where it goes.
         source: The file that the model came from, which holds its large and its external weights.
-        mode: How weights get into another folder: `copy`, or `link` for a hard link (onnxruntime loads it; onnx's own
-            loader refuses weights files that have several links).
+        mode: How weights get into another folder; see `place_weights`.
         keep_weights: Leave the weights there after a failure, since other models may use them by then.
 
     Yields:

@@ -69,7 +69,8 @@ class FileOptions:
 
     Attributes:
         in_place: Replace the input.
-        external_data: How external weights get to an output in another folder: `copy` or `link` (a hard link).
+        external_data: How external weights get to an output in another folder: `copy`, or `link` for a hard link, which
+            is refused if the installed onnx does not load it (from 1.21 on).
         dry_run: Do everything but write.
         make_folder: Make the output's folder where it is missing.
         force: Replace an existing file even if it is not an ONNX model.
