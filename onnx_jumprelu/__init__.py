@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.options import PatchOptions
     from onnx_jumprelu.rewrite.patch import PatchResult, SiteJump, find_activations, patch_model
     from onnx_jumprelu.rewrite.recipe import Recipe
-    from onnx_jumprelu.rewrite.revert import revert_model
+    from onnx_jumprelu.rewrite.revert import record_note, revert_model
     from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.tuning.run import tune
@@ -85,7 +85,7 @@ _HOMES = {
     "rewrite.options": ("PatchOptions",),
     "rewrite.patch": ("PatchResult", "SiteJump", "find_activations", "patch_model"),
     "rewrite.recipe": ("Recipe",),
-    "rewrite.revert": ("revert_model",),
+    "rewrite.revert": ("record_note", "revert_model"),
     "verification.verify": ("Check", "VerifyReport", "verify"),
 }
 # Modules that are public under a short name.
@@ -141,6 +141,7 @@ __all__ = [
     "patch_files",
     "patch_model",
     "read_policy",
+    "record_note",
     "revert_file",
     "revert_model",
     "surgeon",

@@ -164,10 +164,18 @@ class _Finder:
         common = next((name for name in chain if name in compared), None)
         if common is not None:
             return self._found(node, kept, mask.jump, through=chain[: chain.index(common)])
-        clip = self._at.maker(kept, "Clip")  # a rectifier with a cap: it is above the jump where its input is
-        if clip is not None and self._at.cap(clip) > 0 and set(compared) & set(self._at.behind(clip.input[0], KEEPING)):
-            return self._found(node, kept, mask.jump)
+        clip = self._at.maker(kept, "Clip")
+        if clip is not None and set(compared).intersection(self._at.behind(clip.input[0], KEEPING)):
+            return self._capped(node, clip, mask.jump)
         return None
+
+    def _capped(self, node: NodeProto, clip: NodeProto, jump: str | float) -> JumpReLU | None:
+        """The site, if a rectifier with a cap is above the jump where its input is: it is then the pre-activation."""
+        try:
+            above = self._at.cap(clip) > self._at.largest(jump)
+        except NotConstantError:
+            return None
+        return self._found(node, clip.output[0], jump) if above else None
 
     def _call(self, node: NodeProto) -> JumpReLU | None:
         """A call of a small model-local function whose body is a JumpReLU of its two inputs."""

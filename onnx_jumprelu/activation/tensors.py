@@ -88,7 +88,7 @@ class Tensors:
         """The fixed maximum of a Clip whose minimum is not above 0, infinite for none; 0 for any other Clip."""
         try:
             low, high = (
-                float(self.constant(clip.input[place]).max(initial=default))
+                self.largest(clip.input[place])
                 if len(clip.input) > place and clip.input[place]
                 else attribute(clip, name, default)
                 for place, name, default in ((1, "min", -np.inf), (2, "max", np.inf))
@@ -96,6 +96,10 @@ class Tensors:
         except NotConstantError:
             return 0.0
         return high if low <= 0 else 0.0
+
+    def largest(self, held: str | float) -> float:
+        """A number, or the largest one that a tensor holds. Raises NotConstantError where the file does not fix it."""
+        return float(self.constant(held).max(initial=-np.inf)) if isinstance(held, str) else held
 
     def is_zero(self, name: str) -> bool:
         """Whether every number of a tensor is fixed and 0."""

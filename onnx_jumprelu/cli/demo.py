@@ -44,7 +44,7 @@ def run(
     from onnx_jumprelu.files.json_records import stamped
     from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, text_tables, verdict_text
-    from onnx_jumprelu.rewrite.batch import find_in_file, patch_file
+    from onnx_jumprelu.rewrite.batch import inspect_file, patch_file
     from onnx_jumprelu.rewrite.paths import default_output, make_folder
     from onnx_jumprelu.tuning.run import TuneSettings, tune
     from onnx_jumprelu.verdict.examples import N_SHOWN
@@ -68,7 +68,7 @@ def run(
         settings = {"eps": EPS, "max_drop": MAX_DROP, "n_trials": N_TRIALS}
         n_steps = TuneSettings(**settings).n_steps  # type: ignore[arg-type]
         with progress("tuning", n_steps, "step", quiet=result.quiet) as shown:
-            sites = find_in_file(model)
+            sites = inspect_file(model)
             tuned = tune(model, data_file, on_done=shown.step, **settings)  # type: ignore[arg-type]
         _save(tuning_file, json.dumps(tuned.to_dict(), indent=2) + "\n", force=result.force)
         given, why = _jumps(tuned, jump)

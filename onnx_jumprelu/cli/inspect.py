@@ -29,12 +29,12 @@ def run(
 ) -> int:
     """List every activation site, and why a look-alike cannot be patched."""
     from onnx_jumprelu.report import as_json, text_tables, tuning_json, tuning_table
-    from onnx_jumprelu.rewrite.batch import find_in_file
+    from onnx_jumprelu.rewrite.batch import inspect_file
 
     if data is None and (n_examples is not None or normalization != NormalizationOptions()):
         raise typer.BadParameter("--n-examples, --mean and --std need inputs; give --data too")
     result.check([model, data])
-    sites = find_in_file(model)
+    sites = inspect_file(model)
     text, content = text_tables.inspection(model, sites, color=in_color()), as_json.inspection(model, sites)
     if data is not None:
         from onnx_jumprelu.classifier.target import Target

@@ -15,7 +15,7 @@ from onnx_jumprelu.data.reading import DataLike, check_scale, data_of
 from onnx_jumprelu.errors import DataError, PatchError, naming
 from onnx_jumprelu.paper.attacks import PAPER_ATTACKS, mean_lengths
 from onnx_jumprelu.rewrite.patch import patch_model
-from onnx_jumprelu.rewrite.record import is_patched
+from onnx_jumprelu.rewrite.revert import before_patch
 
 JUMPS = (0.0, 0.5, 1.0, 1.5)
 
@@ -78,7 +78,7 @@ def paper_table(
     check_scale(given, target.bounds)
     labels, x = given.required_labels(), normalized(given.x, target.mean, target.std)
     model = target.opened().with_external_weights()
-    if is_patched(model):
+    if before_patch(model).record is not None:
         raise PatchError(f"{target.name}: is patched already; give the original ('onnx-jumprelu revert' gives it back)")
     made_on_original: dict[str, Floats] = {}
     rows = []

@@ -6,7 +6,7 @@ none is renamed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from onnx_jumprelu.files.json_records import bits_text, stamped
 from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report.formatting import finite
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
-from onnx_jumprelu.rewrite.site import ActivationSite
+from onnx_jumprelu.rewrite.patch import Inspection
 from onnx_jumprelu.statistics import Share
 from onnx_jumprelu.verdict.findings import CurvePoint, Row
 from onnx_jumprelu.verdict.gates import Gate
@@ -25,7 +25,7 @@ from onnx_jumprelu.verification.verify import VerifyReport
 Json = dict[str, Any]
 
 
-def inspection(model: Path, sites: Iterable[ActivationSite]) -> Json:
+def inspection(model: Path, found: Inspection) -> Json:
     """What `inspect` found."""
     return stamped(
         "inspection",
@@ -44,8 +44,9 @@ def inspection(model: Path, sites: Iterable[ActivationSite]) -> Json:
                     "reason": site.reason,
                     "jump": None if site.parameters is None else site.parameters.to_json(),
                 }
-                for site in sites
+                for site in found.sites
             ],
+            "notes": list(found.notes),
         },
     )
 
@@ -64,6 +65,7 @@ def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
             ],
             "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],
             "repatched": result.repatched,
+            "notes": list(result.notes),
             "verified": verified and result.error is None,
             "error": result.error,
         },

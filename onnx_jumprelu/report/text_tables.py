@@ -14,7 +14,7 @@ from onnx_jumprelu.attacks.base import MANY_ZERO_GRADIENTS
 from onnx_jumprelu.errors import escaped
 from onnx_jumprelu.report.formatting import count
 from onnx_jumprelu.rewrite.batch import PatchedFile, RevertedFile
-from onnx_jumprelu.rewrite.patch import SiteJump
+from onnx_jumprelu.rewrite.patch import Inspection, SiteJump
 from onnx_jumprelu.rewrite.site import ActivationSite
 from onnx_jumprelu.verdict.single_attack import AttackRun
 from onnx_jumprelu.verification.verify import VerifyReport
@@ -24,14 +24,18 @@ INDENT = "  "
 STYLES = {"ok": "green", "FAILED": "red"}
 
 
-def inspection(model: Path, sites: Sequence[ActivationSite], *, color: bool = False) -> str:
-    """The sites of a model, one row each."""
+def inspection(model: Path, found: Inspection, *, color: bool = False) -> str:
+    """The sites of a model, one row each, and notes."""
+    sites = found.sites
     patchable = sum(site.patchable for site in sites)
     headline = escaped(f"{model}: {count(len(sites), 'activation site')}, {patchable} patchable")
     rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
-    return joined(
-        headline, table(("site", "scope", "form", "dtype", "shape", "status"), rows, color=color) if rows else ""
-    )
+    columns = ("site", "scope", "form", "dtype", "shape", "status")
+    return joined(headline, table(columns, rows, color=color) if rows else "", *_notes(found.notes))
+
+
+def _notes(notes: Iterable[str]) -> Iterator[str]:
+    return (f"note: {escaped(note)}" for note in notes)
 
 
 def _status(site: ActivationSite) -> str:
@@ -54,7 +58,7 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
     proof = "Verified before it was written." if verified else ""
-    return joined(headline, table(("site", "result"), rows, color=color), note, proof)
+    return joined(headline, table(("site", "result"), rows, color=color), note, *_notes(result.notes), proof)
 
 
 def _jump(site: SiteJump) -> str:
@@ -63,9 +67,9 @@ def _jump(site: SiteJump) -> str:
 
 
 def patched_line(result: PatchedFile) -> str:
-    """What happened to one file of many that went well, in one line."""
+    """What happened to one file of many that went well, in one line, and a line per note."""
     to = "nothing written (dry run)" if result.output is None else str(result.output)
-    return escaped(f"{result.input} -> {to}: {_patched(result)}")
+    return joined(escaped(f"{result.input} -> {to}: {_patched(result)}"), *_notes(result.notes))
 
 
 def _patched(result: PatchedFile) -> str:

@@ -17,7 +17,7 @@ from onnx_jumprelu.files.models import ModelFile, check_model_output, load, stag
 from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.parallel import outcomes
-from onnx_jumprelu.rewrite.patch import PatchSummary, activations, patch_in_place
+from onnx_jumprelu.rewrite.patch import Inspection, PatchSummary, inspected, patch_in_place
 from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
 from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
 from onnx_jumprelu.rewrite.record import read_provenance
@@ -101,11 +101,16 @@ class _Job:
     batch: bool = False
 
 
-def find_in_file(path: Path) -> list[ActivationSite]:
-    """`find_activations` on a model file; what goes wrong names the file."""
+def inspect_file(path: Path) -> Inspection:
+    """The activation sites of a model file, and notes; what goes wrong names the file."""
     file = _load(path)
     with naming(path):
-        return activations(file.model)
+        return inspected(file.model)
+
+
+def find_in_file(path: Path) -> list[ActivationSite]:
+    """`find_activations` on a model file; what goes wrong names the file."""
+    return list(inspect_file(path).sites)
 
 
 def parameters_in_file(path: Path) -> dict[str, Parameters] | None:

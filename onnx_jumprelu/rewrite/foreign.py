@@ -10,8 +10,9 @@ from onnx import NodeProto
 from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.graphs.scopes import Scope
 from onnx_jumprelu.graphs.uses import tensors_used
+from onnx_jumprelu.rewrite.record import mentions_patch
 
-NOT_OURS = "not added by this tool"
+FOREIGN = "not added by this tool"
 MOST_NODES = 32  # of one JumpReLU
 
 
@@ -20,6 +21,7 @@ class ForeignJumpReLUs:
 
     def __init__(self, scope: Scope) -> None:
         self._sites: Mapping[str, JumpReLU] = find_jumprelus(scope)
+        self._ours = mentions_patch(scope.model)  # then they may well be those of an earlier patch
         self._parts: set[str] = set()  # outputs of the nodes between a pre-activation and its JumpReLU's last node
         self._only_jump: set[str] = set()  # pre-activations that nothing but their JumpReLU uses
         if self._sites:
@@ -42,7 +44,7 @@ class ForeignJumpReLUs:
     def ends_at(self, node: NodeProto) -> tuple[str, str] | None:
         """For the last node of a JumpReLU, why it is not patched and its pre-activation; None for any other node."""
         site = next((self._sites[output] for output in node.output if output in self._sites), None)
-        return None if site is None else (f"is already a JumpReLU ({site.shown()}), {NOT_OURS}", site.x)
+        return None if site is None else (self._unless_ours(f"is already a JumpReLU ({site.shown()})", ", "), site.x)
 
     def contain(self, node: NodeProto) -> tuple[str, str] | None:
         """For a rectifier before, inside or after a JumpReLU, why it is not patched and its input; None for others."""
@@ -50,10 +52,13 @@ class ForeignJumpReLUs:
             return None
         x = node.input[0]
         if x in self._sites:
-            return f"follows a JumpReLU ({self._sites[x].shown()}) that was {NOT_OURS}", x
+            return self._unless_ours(f"follows a JumpReLU ({self._sites[x].shown()})", " that was "), x
         if any(output in self._parts or output in self._only_jump for output in node.output):
-            return f"is part of a JumpReLU that was {NOT_OURS}", x
+            return self._unless_ours("is part of a JumpReLU", " that was "), x
         return None
+
+    def _unless_ours(self, reason: str, joint: str) -> str:
+        return reason if self._ours else f"{reason}{joint}{FOREIGN}"
 
 
 def _between(site: JumpReLU, makers: Mapping[str, NodeProto]) -> set[str]:

@@ -111,13 +111,22 @@ def find_activations(model: ModelProto | str | Path) -> list[ActivationSite]:
         ModelFileError: the file cannot be read.
         OptionError: `model` is neither a path nor a model.
     """
-    return activations(proto_of(model))
+    return list(inspected(proto_of(model)).sites)
 
 
-def activations(model: ModelProto) -> list[ActivationSite]:
+@dataclass(frozen=True)
+class Inspection:
+    """The activation sites of a model, and notes: why the record of an earlier patch is set aside."""
+
+    sites: tuple[ActivationSite, ...]
+    notes: tuple[str, ...]
+
+
+def inspected(model: ModelProto) -> Inspection:
     """`find_activations` for a model that has been checked; the data of its initializers may have been left out."""
     before = before_patch(model)
-    return [_with_parameters(found.site, before) for found in find_sites(before.model)]
+    sites = tuple(_with_parameters(found.site, before) for found in find_sites(before.model))
+    return Inspection(sites, before.notes)
 
 
 def _with_parameters(site: ActivationSite, before: BeforePatch) -> ActivationSite:
@@ -164,7 +173,7 @@ def patch_in_place(model: ModelProto, options: PatchOptions, input_sha256: str |
         sites=tuple(SiteJump(site.name, site.parameters, site.inputs) for site in record.sites),
         skipped=tuple(skipped),
         repatched=before.record is not None,
-        notes=() if before.note is None else (before.note,),
+        notes=before.notes,
     )
 
 

@@ -80,6 +80,11 @@ def is_patched(model: ModelProto) -> bool:
     return any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
 
 
+def mentions_patch(model: ModelProto) -> bool:
+    """Whether a model has the record of a patch, or one that was set aside."""
+    return any(entry.key.startswith(PREFIX) or _is_aside(entry.key) for entry in model.metadata_props)
+
+
 def write_provenance(model: ModelProto, record: Provenance) -> None:
     """Append the record to a model that has none."""
     jumps = {site.name: site.parameters.to_json() for site in record.sites}

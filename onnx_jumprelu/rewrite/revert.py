@@ -36,6 +36,11 @@ class BeforePatch:
     parameters: dict[tuple[str, str], Parameters]
     note: str | None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The note, if there is one."""
+        return () if self.note is None else (self.note,)
+
 
 def revert_model(model: ModelProto | str | Path) -> ModelProto:
     """The model as it was before it was patched: for an unchanged patched model, the same bytes when serialized.

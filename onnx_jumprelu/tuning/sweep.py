@@ -19,7 +19,7 @@ from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS
 from onnx_jumprelu.rewrite.patch import find_activations, patch_model
 from onnx_jumprelu.rewrite.recipe import Recipe
-from onnx_jumprelu.rewrite.record import is_patched
+from onnx_jumprelu.rewrite.revert import before_patch
 from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
 from onnx_jumprelu.tuning.preactivations import PreActivations, measure, observable
 
@@ -99,7 +99,7 @@ class Sweep:
 
 def _overridable(target: Target, file: ModelFile) -> ModelProto:
     """A model with its weights in memory, at an IR version that has overridable inputs. Raises PatchError."""
-    if is_patched(file.model):
+    if before_patch(file.model).record is not None:
         raise PatchError(f"{target.name}: is patched already; tune the original ('onnx-jumprelu revert' gives it back)")
     model = file.with_external_weights()
     # Only this copy in memory gets the newer IR version, which does not change what a node computes.

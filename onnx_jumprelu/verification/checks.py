@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 
 from onnx_jumprelu.activation.lowerings import LOWERINGS, parameter_type
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.errors import JumpReLUError, RunError
+from onnx_jumprelu.errors import JumpReLUError, ProvenanceError, RunError
 from onnx_jumprelu.files.external_data import refusal
 from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.names import LoweringName
@@ -31,7 +31,7 @@ from onnx_jumprelu.verification.comparison import FailedError, UndecidedError, a
 from onnx_jumprelu.verification.inside import check_inside
 from onnx_jumprelu.verification.pair import REFERENCE, Pair, as_relu, sha256
 from onnx_jumprelu.verification.randomness import held_fixed, random_nodes
-from onnx_jumprelu.verification.structure import compare
+from onnx_jumprelu.verification.structure import StructureError, compare
 from onnx_jumprelu.version import __version__
 
 OPTIMIZED = (
@@ -94,7 +94,10 @@ def _uses_bfloat16(model: ModelProto) -> bool:
 
 
 def _structure(pair: Pair) -> str:
-    pair.regions = compare(pair.original.model, pair.patched.model)
+    try:
+        pair.regions = compare(pair.original.model, pair.patched.model)
+    except StructureError as error:
+        raise FailedError(f"{error}{_changed_since(pair)}") from error
     if not pair.regions:
         raise FailedError(
             "nothing was patched in the second model, which equals the original; give the original first and the "
@@ -106,6 +109,17 @@ def _structure(pair: Pair) -> str:
         if not ours.samefile(other) and not filecmp.cmp(ours, other, shallow=False):
             raise FailedError(f"the weights differ: {ours} and {other}")
     return f"the graphs differ at {len(pair.regions)} activation sites and nowhere else"
+
+
+def _changed_since(pair: Pair) -> str:
+    """Why the models differ, if the record in the patched file names the original."""
+    with contextlib.suppress(ProvenanceError):
+        if pair.record is not None and pair.record.input_sha256 in (pair.original.sha256, sha256(pair.original.model)):
+            return (
+                ". The record names this original, so the file was changed after it was patched; verify the file that "
+                "'patch' wrote, and test on its own what was done to it since"
+            )
+    return ""
 
 
 def _record(pair: Pair) -> str:

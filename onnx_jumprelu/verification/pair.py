@@ -20,7 +20,7 @@ from onnx_jumprelu.files.models import ModelFile
 from onnx_jumprelu.graphs.constants import tensor
 from onnx_jumprelu.graphs.scopes import walk_scopes
 from onnx_jumprelu.rewrite.record import Provenance, is_patched, read_provenance
-from onnx_jumprelu.rewrite.revert import revert_model
+from onnx_jumprelu.rewrite.revert import before_patch
 from onnx_jumprelu.runtime import Feeds, OrtRunner, ReferenceRunner, Runner
 from onnx_jumprelu.verification.comparison import UndecidedError
 from onnx_jumprelu.verification.inputs import Given, one_by_one
@@ -124,10 +124,9 @@ class Pair:
 
 
 def unpatched(file: ModelFile) -> ModelFile:
-    """The original of a file that was patched itself: what re-patching starts from. Raises ProvenanceError."""
-    if not is_patched(file.model):
-        return file
-    return replace(file, model=revert_model(file.model), sha256=read_provenance(file.model).input_sha256)
+    """The original of a file that was patched itself, if its record fits it: what re-patching starts from."""
+    before = before_patch(file.model)
+    return file if before.record is None else replace(file, model=before.model, sha256=before.record.input_sha256)
 
 
 def sha256(model: ModelProto) -> str:

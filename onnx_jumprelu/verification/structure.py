@@ -49,6 +49,7 @@ def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
         key for function in patched.functions if (key := function_key(function)) not in functions if _is_ours(function)
     }
     ours, theirs = _shell(original, set(), set()), _shell(patched, inputs, added_functions)
+    drop_provenance(theirs)
     if ours.SerializeToString() != theirs.SerializeToString():
         raise StructureError(f"the models differ outside their nodes: in {_where_different(ours, theirs)}")
     activations = {(found.site.scope, found.site.tensor): found for found in find_sites(original)}
@@ -79,9 +80,8 @@ def parameter_inputs(original: ModelProto, patched: ModelProto) -> set[str]:
 
 
 def _shell(model: ModelProto, inputs: set[str], added_functions: set[str]) -> ModelProto:
-    """A copy without nodes and without what a patch may add: record, parameter inputs, functions, their import."""
+    """A copy without nodes and without what a patch may add: parameter inputs, functions, their import."""
     shell = copy.deepcopy(model)
-    drop_provenance(shell)
     del shell.graph.node[:]
     for values in (shell.graph.input, shell.graph.initializer):
         for index in reversed(range(len(values))):

@@ -99,7 +99,7 @@ class TestPatch:
             "schema": "onnx-jumprelu/patch/1", "version": __version__,
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
             "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [],
-            "repatched": False, "verified": False, "error": None,
+            "repatched": False, "notes": [], "verified": False, "error": None,
         }  # fmt: skip
 
     @pytest.mark.parametrize("lowering", get_args(LoweringName))
