@@ -158,7 +158,7 @@ def _tensor(each: FedInput, array: Array) -> Array:
             shown = [size if isinstance(size, int) else "?" for size in each.shape]
             raise DataError(f"data of shape {list(array.shape)} do not fit the input '{each.name}' of shape {shown}")
     try:
-        return array.astype(each.dtype)
+        return array.astype(each.dtype, copy=False)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"data of type {array.dtype} do not fit the input '{each.name}' of type {each.dtype}"

@@ -18,12 +18,12 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import numpy_dtype
 from onnx_jumprelu.graphs.tensor_types import TensorType, infer_types
-from onnx_jumprelu.runtime import Feeds
+from onnx_jumprelu.runtime import Feeds, Runner
 from onnx_jumprelu.verification.comparison import FailedError, difference
 from onnx_jumprelu.verification.pair import Pair
 from onnx_jumprelu.verification.structure import Region
 
-LARGEST_GROUP = 2**26  # bytes of the values of one group in one run
+LARGEST_GROUP = 2**27  # bytes of the values of one group in one run
 UNKNOWN_SIZE = LARGEST_GROUP // 32  # bytes of a tensor whose size is not known
 LARGEST_PIECE = 2**20  # values that are compared at once
 
@@ -67,14 +67,16 @@ def _check_group(pair: Pair, group: Sequence[_Watched], runs: Sequence[Feeds]) -
     names = dict.fromkeys(name for site in group for name in site.names)
     wanted = [name for name in names if name not in runs[0]]
     runner = pair.runner(_with_outputs(pair.patched.model, wanted), pair.patched) if wanted else None
-    n_values = 0
-    for feeds in runs:
-        made = [] if runner is None else runner.run(wanted, feeds)
-        values = {**feeds, **dict(zip(wanted, made, strict=True))}
-        for site in group:
-            before, after = (values[name] for name in site.names)
-            n_values += _compare(site, before, after, pair.trial.source)
-    return n_values
+    return sum(_check_run(runner, wanted, feeds, group, pair.trial.source) for feeds in runs)
+
+
+def _check_run(
+    runner: Runner | None, wanted: Sequence[str], feeds: Feeds, group: Sequence[_Watched], source: str
+) -> int:
+    """Compare these sites in one run, whose values are gone before the next run begins."""
+    made = [] if runner is None else runner.run(wanted, feeds)
+    values = {**feeds, **dict(zip(wanted, made, strict=True))}
+    return sum(_compare(site, values[site.names[0]], values[site.names[1]], source) for site in group)
 
 
 def _groups(sites: Sequence[_Watched], sizes: Sequence[int]) -> list[list[_Watched]]:

@@ -143,7 +143,9 @@ def prove(
         VerificationError: a check failed or could not be made; the message says which.
         ModelFileError, DataError, ProvenanceError: as `verify`.
     """
-    for check in verify(original, patched, x, mean=mean, std=std).checks:
+    with naming(original, DataError):  # of several models, the one that the data do not fit
+        report = verify(original, patched, x, mean=mean, std=std)
+    for check in report.checks:
         if not check.ok:
             what = "failed" if check.decided else "could not be made"
             raise VerificationError(f"{original}: nothing written, the check '{check.name}' {what}: {check.detail}")

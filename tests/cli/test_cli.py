@@ -276,7 +276,7 @@ class TestVerify:
         assert "NOT verified: not comparable" in capsys.readouterr().out
         np.savez(folder / "d.npz", ids=np.full(20, 3), b=np.zeros((20, 2), np.float32))
         assert main([*command, "--data", "d.npz"]) == 2
-        assert "d.npz: the original does not run on the given inputs" in capsys.readouterr().err
+        assert "far.onnx: d.npz: the original does not run on the given inputs" in capsys.readouterr().err
 
     def test_patch_verifies_on_normalized_data(self, folder: Path, capsys: Captured) -> None:
         np.savez(folder / "d.npz", x=np.arange(80, dtype=np.uint8).reshape(20, 4))
