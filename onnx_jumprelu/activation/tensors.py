@@ -111,9 +111,10 @@ class Tensors:
 
     def _holds(self, name: str, number: float) -> bool:
         try:
-            return bool((self.constant(name) == number).all())
+            value = self.constant(name)
         except NotConstantError:
             return False
+        return value.size > 0 and bool((value == number).all())
 
     def constant(self, name: str) -> Array:
         """The numbers of a tensor that the file fixes; its shape may be another one. Raises NotConstantError."""

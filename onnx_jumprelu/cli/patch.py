@@ -84,6 +84,12 @@ def run(
         Path | None,
         data_option("Real inputs for `--verify`, as `verify` takes them. [default: random inputs]"),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse a model if some activation cannot be patched.", rich_help_panel=ACTIVATION
+        ),
+    ] = False,
     verify: Annotated[
         bool,
         typer.Option(
@@ -141,6 +147,7 @@ def run(
         "lowering": lowering,
         "keep_nan": keep_nan,
         "jump_input": jump_input,
+        "strict": strict,
     }
     files = FileOptions(
         in_place=in_place,

@@ -12,6 +12,10 @@ class NotConstantError(Exception):
     """The file does not fix the value of a tensor. The message says why, as part of a reason for refusing a site."""
 
 
+class ExternalError(NotConstantError):
+    """The value is in an external data file, which nothing reads to find rectifiers."""
+
+
 def numpy_dtype(elem_type: int) -> np.dtype[np.generic]:
     """NumPy's dtype for an ONNX element type (bfloat16 comes from ml_dtypes)."""
     return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
@@ -26,7 +30,7 @@ def tensor(elem_type: int, values: float | Array, name: str = "") -> TensorProto
 def decoded(tensor: TensorProto) -> Array:
     """Value of a tensor that the file itself stores. Raises NotConstantError for external data and damaged tensors."""
     if tensor.data_location == TensorProto.EXTERNAL:
-        raise NotConstantError(f"'{tensor.name}' is stored in an external data file")
+        raise ExternalError(f"'{tensor.name}' is stored in an external data file")
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (TypeError, ValueError) as error:

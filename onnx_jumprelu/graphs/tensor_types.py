@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper
 
+from onnx_jumprelu.graphs.order import sort_nodes
 from onnx_jumprelu.graphs.scopes import function_key, subgraphs_of, walk_scopes
+from onnx_jumprelu.graphs.stand_ins import stand_in_for_contrib_operators
 
 # Elements. Shape inference reads small integer tensors (the target of a Reshape); anything larger is a weight.
 LARGEST_KEPT_TENSOR = 64
@@ -69,9 +71,10 @@ def infer_types(model: ModelProto) -> dict[str, dict[str, TensorType]]:
     Tensors of a function have the types on which all its calls agree.
     """
     table: dict[str, dict[str, TensorType]] = {}
-    bodies = {function_key(function): function for function in model.functions}
+    skeleton = _skeleton(model)
+    bodies = {function_key(function): function for function in skeleton.functions}
     done: dict[str, set[bytes]] = {key: set() for key in bodies}
-    _record(_infer(_skeleton(model)), "main", bodies, table, done)
+    _record(_infer(skeleton), "main", bodies, table, done)
     for key, signatures in done.items():
         if len(signatures) > MOST_SIGNATURES:
             for called in (key, *_called(bodies[key], bodies)):
@@ -118,6 +121,8 @@ def _record(
 
 
 def _infer(model: ModelProto) -> ModelProto:
+    """The types of a skeleton, which is changed."""
+    stand_in_for_contrib_operators(model)
     try:
         return onnx.shape_inference.infer_shapes(model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
@@ -145,9 +150,11 @@ def _skeleton(model: ModelProto) -> ModelProto:
     for tensor in stand_ins:
         if tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    return ModelProto(
+    skeleton = ModelProto(
         ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, graph=graph
     )
+    sort_nodes(skeleton)
+    return skeleton
 
 
 def _sparse_type(sparse: onnx.SparseTensorProto) -> TensorProto:

@@ -40,6 +40,7 @@ def inspection(model: Path, found: Inspection) -> Json:
                     "input": site.input,
                     "dtype": site.dtype,
                     "shape": None if site.shape is None else list(site.shape),
+                    "cap": site.cap,
                     "patchable": site.patchable,
                     "reason": site.reason,
                     "jump": None if site.parameters is None else site.parameters.to_json(),

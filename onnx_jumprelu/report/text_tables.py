@@ -29,13 +29,17 @@ def inspection(model: Path, found: Inspection, *, color: bool = False) -> str:
     sites = found.sites
     patchable = sum(site.patchable for site in sites)
     headline = escaped(f"{model}: {count(len(sites), 'activation site')}, {patchable} patchable")
-    rows = [(site.name, site.scope, site.form, site.dtype or "?", _shape(site), _status(site)) for site in sites]
+    rows = [(site.name, site.scope, _form(site), site.dtype or "?", _shape(site), _status(site)) for site in sites]
     columns = ("site", "scope", "form", "dtype", "shape", "status")
     return joined(headline, table(columns, rows, color=color) if rows else "", *_notes(found.notes))
 
 
 def _notes(notes: Iterable[str]) -> Iterator[str]:
     return (f"note: {escaped(note)}" for note in notes)
+
+
+def _form(site: ActivationSite) -> str:
+    return site.form if site.cap is None else f"{site.form}, cap {site.cap:g}"
 
 
 def _status(site: ActivationSite) -> str:
@@ -58,7 +62,18 @@ def patched_file(result: PatchedFile, *, color: bool = False, verified: bool = F
     rows += [(site.name, f"skipped: {site.reason}") for site in result.skipped]
     note = "It was patched before; the new jumps replace the old ones." if result.repatched else ""
     proof = "Verified before it was written." if verified else ""
-    return joined(headline, table(("site", "result"), rows, color=color), note, *_notes(result.notes), proof)
+    return joined(
+        headline, table(("site", "result"), rows, color=color), note, *_notes(result.notes), proof, _left(result)
+    )
+
+
+def _left(result: PatchedFile) -> str:
+    """How much of the model is still as it was, where that was not asked for."""
+    left = sum(not site.by_choice for site in result.skipped)
+    if not left:
+        return ""
+    total = len(result.sites) + len(result.skipped)
+    return f"Partial: {left} of {count(total, 'activation site')} cannot be patched (see above). --strict refuses this."
 
 
 def _jump(site: SiteJump) -> str:

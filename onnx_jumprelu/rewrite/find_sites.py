@@ -7,15 +7,16 @@ form: integer types, opsets outside the supported range, JumpReLUs of other tool
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from onnx import ModelProto, NodeProto
 
+from onnx_jumprelu.activation.tensors import Tensors
 from onnx_jumprelu.graphs.scopes import OLDEST_OPSET, STANDARD_DOMAIN, Scope, domain_of, newest_opset, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import FLOAT_TYPES, Dimension, TensorType, dtype_name, infer_types
 from onnx_jumprelu.rewrite.foreign import ForeignJumpReLUs
-from onnx_jumprelu.rewrite.recognisers import RECOGNISERS, Match, NodeInScope, Refusal, fused
+from onnx_jumprelu.rewrite.recognisers import ARITHMETIC, RECOGNISERS, Match, NodeInScope, Refusal, cap_of, fused
 from onnx_jumprelu.rewrite.site import ActivationSite
 
 # From this version on CastLike makes constants of a type that is known only at run time (with bfloat16 from 16 on).
@@ -35,25 +36,26 @@ class Found:
 
 def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | None:
     """What one node is: a rectifier, a look-alike with the reason why it is refused, or neither (None)."""
-    is_rectifier = at.node.op_type in RECOGNISERS and domain_of(at.node.domain) == STANDARD_DOMAIN
+    standard = domain_of(at.node.domain) == STANDARD_DOMAIN
+    is_rectifier = standard and at.node.op_type in RECOGNISERS
     refused = foreign.ends_at(at.node) or (foreign.contain(at.node) if is_rectifier else None)
     if refused is not None:
         return Refusal(*refused)
-    recogniser = RECOGNISERS.get(at.node.op_type)
-    if recogniser is None or domain_of(at.node.domain) != STANDARD_DOMAIN:
+    recogniser = {**RECOGNISERS, **ARITHMETIC}.get(at.node.op_type) if standard else None
+    if recogniser is None:
         return fused(at.node)
     match = recogniser(at)
     if isinstance(match, Match):
-        reason = _unsupported(at, match.input)
+        reason = _unsupported(at, match)
         if reason:
             return Refusal(reason, match.input)
     return match
 
 
-def _unsupported(at: NodeInScope, pre_activation: str) -> str | None:
+def _unsupported(at: NodeInScope, match: Match) -> str | None:
     """Why a rectifier cannot be patched, for reasons that do not depend on its form; None where it can."""
-    opset, elem_type = at.scope.opset, _type_of(at, pre_activation).elem_type
-    if not pre_activation or not at.output:
+    opset, elem_type = at.scope.opset, _type_of(at, match).elem_type
+    if not match.input or not at.output:
         return "has no input or no output"
     if opset is None:
         return "the file imports no version of the standard operators"
@@ -68,14 +70,15 @@ def _unsupported(at: NodeInScope, pre_activation: str) -> str | None:
     return None
 
 
-def _type_of(at: NodeInScope, pre_activation: str) -> TensorType:
-    """The type of an activation, whose input and output have the same type: the one that is known.
+def _type_of(at: NodeInScope, match: Match | Refusal) -> TensorType:
+    """The type of an activation, whose input, output and constants have the same element type: one that is known.
 
     Where the file declares contradictory shapes, the shape counts as unknown.
     """
-    before, after = (at.types.get(name) for name in (pre_activation, at.output))
+    before, after = (at.types.get(name) for name in (match.input, at.output))
     if before is None or after is None:
-        return after or before or TensorType()
+        constant = at.types.get(match.typed_by, TensorType()) if isinstance(match, Match) else TensorType()
+        return after or before or TensorType(constant.elem_type)
     return after if _agree(before.shape, after.shape) else replace(after, shape=None)
 
 
@@ -90,14 +93,14 @@ def find_sites(model: ModelProto) -> Iterator[Found]:
     """Every rectifier and look-alike of a model that is not patched, in the order of the file."""
     types = infer_types(model)
     nodes = (
-        (NodeInScope(node, scope, types.get(scope.path, {})), foreign)
+        (NodeInScope(node, scope, tensors, types.get(scope.path, {})), foreign)
         for scope in walk_scopes(model)
-        for foreign in [ForeignJumpReLUs(scope)]
+        for tensors, foreign in [(Tensors(scope), ForeignJumpReLUs(scope))]
         for node in scope.nodes
     )
-    matches = [(at, match) for at, foreign in nodes if (match := recognise(at, foreign)) is not None]
+    matches, caps = _matches(nodes)
     for (at, match), name in zip(matches, _site_names([at for at, _ in matches]), strict=True):
-        inferred = _type_of(at, match.input)
+        inferred = _type_of(at, match)
         site = ActivationSite(
             name=name,
             scope=at.scope.path,
@@ -106,9 +109,31 @@ def find_sites(model: ModelProto) -> Iterator[Found]:
             input=match.input,
             dtype=inferred.dtype,
             shape=inferred.shape,
+            cap=match.cap or caps.get((at.scope.path, at.output)) if isinstance(match, Match) else None,
             reason=match.reason if isinstance(match, Refusal) else None,
         )
         yield Found(site, at.node, at.scope, inferred.elem_type, match.cap if isinstance(match, Match) else None)
+
+
+def _matches(
+    nodes: Iterable[tuple[NodeInScope, ForeignJumpReLUs]],
+) -> tuple[list[tuple[NodeInScope, Match | Refusal]], dict[tuple[str, str], float]]:
+    """What is recognised, and the caps that other nodes put on rectifiers, by scope and the rectifier's output.
+
+    A Clip from 0 to 6 of a rectifier's output is not another rectifier: it only caps.
+    """
+    found: list[tuple[NodeInScope, Match | Refusal]] = []
+    capping: dict[tuple[str, str], tuple[str, float]] = {}  # what the node with this output caps
+    for at, foreign in nodes:
+        match, capped = recognise(at, foreign), cap_of(at)
+        if match is not None:
+            found.append((at, match))
+        if capped is not None:
+            capping[at.scope.path, at.output] = capped
+    rectified = {(at.scope.path, at.output) for at, match in found if isinstance(match, Match)}
+    caps = {(path, name): cap for (path, _), (name, cap) in capping.items() if (path, name) in rectified}
+    only_cap = {place for place, (name, _) in capping.items() if (place[0], name) in rectified}
+    return [(at, match) for at, match in found if (at.scope.path, at.output) not in only_cap], caps
 
 
 def _site_names(sites: list[NodeInScope]) -> list[str]:

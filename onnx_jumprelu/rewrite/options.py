@@ -23,6 +23,7 @@ class PatchKeywords(TypedDict, total=False):
     lowering: LoweringName
     keep_nan: bool
     jump_input: bool
+    strict: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class PatchOptions:
         keep_nan: NaN stays NaN, as in Relu. Otherwise `where`, `function` and `thresholded-relu` turn it into 0.
         jump_input: Each parameter becomes a graph input with a default value: one input `jump` for a single jump, one
             input `jump.<site>` per site for a recipe.
+        strict: Refuse a model if some activation site cannot be patched. Sites that these options leave out do not
+            count.
     """
 
     jump: float | Parameters | None = None
@@ -48,6 +51,7 @@ class PatchOptions:
     lowering: LoweringName = "auto"
     keep_nan: bool = False
     jump_input: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Raises OptionError for options that are out of range or contradict each other."""

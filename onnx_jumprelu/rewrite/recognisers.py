@@ -1,8 +1,8 @@
 """Recognisers of rectifiers: one small function per form, which matches or refuses with a reason.
 
-Matched: `Relu`, `Clip` with a constant minimum of 0 (ReLU6), `Max(x, 0)`, `LeakyRelu` with alpha 0, `PRelu` with an
-all-zero slope. Refused: rectifiers fused into another node, RNN activations, bounds or slopes that are not constant,
-slopes that are not zero.
+Matched: `Relu`, `Clip` with a constant minimum of 0 (ReLU6), `Max(x, 0)`, `LeakyRelu` and `Elu` with alpha 0, `PRelu`
+with an all-zero slope. Refused: rectifiers fused into another node, RNN activations, bounds or slopes that are not
+constant, slopes that are not zero, rectifiers written with arithmetic.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from onnx_jumprelu.activation.finder import JUMPRELU_READS_VALUES
-from onnx_jumprelu.activation.tensors import MADE_OF_A_CONSTANT
+from onnx_jumprelu.activation.tensors import MADE_OF_A_CONSTANT, Tensors
 from onnx_jumprelu.arrays import Array
-from onnx_jumprelu.graphs.constants import NotConstantError, attribute
+from onnx_jumprelu.graphs.constants import ExternalError, NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType
 
@@ -26,11 +26,12 @@ FUSED = frozenset({"relu", "clip", "relu6", "thresholdedrelu"})  # rectifiers an
 
 @dataclass(frozen=True)
 class Match:
-    """A rectifier: its form, the name of its input, and its upper bound (None for none)."""
+    """A rectifier: its form, the name of its input, its upper bound (None for none), and a constant of its type."""
 
     form: str
     input: str
     cap: float | None = None
+    typed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class NodeInScope:
 
     node: NodeProto
     scope: Scope
+    tensors: Tensors
     types: Mapping[str, TensorType]
 
     def input(self, index: int) -> str:
@@ -91,31 +93,62 @@ def _clip(at: NodeInScope) -> Match | Refusal | None:
         return Refusal(f"bounds are not constant: {error}", at.input(0))
     if not high > 0:
         return Refusal(f"maximum {high:g} is not above the minimum 0", at.input(0))
-    return Match("Clip", at.input(0), None if high == np.inf else high)
+    return Match("Clip", at.input(0), None if high == np.inf else high, typed_by=at.input(1) or at.input(2))
 
 
 def _max(at: NodeInScope) -> Match | Refusal | None:
-    zeros = [index for index in range(len(at.node.input)) if _is_zero(at, index)]
+    zeros = [name for name in at.node.input if at.tensors.is_zero(name)]
     if not zeros and any(_is_zero_by_default(at, name) for name in at.node.input):
         return Refusal("the zero is not constant: it is a graph input and can be overridden")
+    external = None if zeros else next(filter(None, (_external(at, name) for name in at.node.input)), None)
+    if external is not None:
+        return Refusal(f"may be a rectifier: {external}; store small tensors in the model itself")
     if len(zeros) != 1:
         return None
-    others = [name for index, name in enumerate(at.node.input) if index != zeros[0]]
+    others = [name for name in at.node.input if name != zeros[0]]
     if len(others) != 1:
         return Refusal("Max of more than two inputs")
-    zero = at.constant(zeros[0])
-    given = at.types.get(others[0], TensorType()).shape
-    if zero is not None and not _keeps_shape(zero.shape, given):
-        return Refusal(f"the constant of shape {list(zero.shape)} may broadcast its input to a larger shape", others[0])
-    return Match("Max", others[0])
+    return _not_widened(at, zeros[0], others[0]) or Match("Max", others[0], typed_by=zeros[0])
 
 
-def _is_zero(at: NodeInScope, index: int) -> bool:
+def _external(at: NodeInScope, name: str) -> str | None:
+    """Where the value of a tensor is, if it is outside the file."""
     try:
-        value = at.constant(index)
+        at.scope.constant(name)
+    except ExternalError as error:
+        return str(error)
     except NotConstantError:
-        return False
-    return value is not None and value.size > 0 and not value.any()
+        pass
+    return None
+
+
+def _not_widened(at: NodeInScope, zero: str, other: str) -> Refusal | None:
+    """A refusal where broadcasting with a zero may make the other input larger, None where it cannot."""
+    shape, given = _shape_of(at, zero), at.types.get(other, TensorType()).shape
+    if isinstance(shape, tuple):
+        if _keeps_shape(shape, given):
+            return None
+        return Refusal(f"the constant of shape {list(shape)} may broadcast its input to a larger shape", other)
+    like = at.types.get(shape or zero, TensorType()).shape
+    if shape == other or (like is not None and None not in like and like == given):
+        return None
+    return Refusal("the shape of the zero is computed and may broadcast its input to a larger shape", other)
+
+
+def _shape_of(at: NodeInScope, constant: str) -> tuple[int, ...] | str | None:
+    """The shape of a constant, or the name of a tensor of the same shape; None where neither is known."""
+    name = constant
+    while (node := at.tensors.maker(name, "Cast", "CastLike")) is not None:
+        name = node.input[0]
+    node = at.tensors.maker(name, "ConstantOfShape", "Expand")
+    try:
+        if node is None:
+            return at.scope.constant(name).shape
+        return tuple(int(size) for size in np.ravel(at.scope.constant(node.input[-1])))
+    except NotConstantError:
+        shape = None if node is None else at.tensors.maker(node.input[-1], "Shape")
+        whole = shape is not None and not shape.attribute  # `start` and `end` take a part of the shape
+        return shape.input[0] if shape is not None and whole else None
 
 
 def _is_zero_by_default(at: NodeInScope, name: str) -> bool:
@@ -142,13 +175,24 @@ def _widens(slope: tuple[int, ...], given: tuple[Dimension, ...]) -> bool:
 
 
 def _leaky_relu(at: NodeInScope) -> Match | Refusal:
-    try:
-        alpha = attribute(at.node, "alpha", 0.01)
-    except NotConstantError as error:
-        return Refusal(f"alpha is not constant: {error}", at.input(0))
+    alpha = _alpha(at, 0.01)
+    if isinstance(alpha, Refusal):
+        return alpha
     if alpha != 0:
         return Refusal(f"alpha is {alpha:g}, not 0: it lets negative values through", at.input(0))
     return Match("LeakyRelu", at.input(0))
+
+
+def _elu(at: NodeInScope) -> Match | None:
+    """With alpha 0 nothing is left of its negative part."""
+    return Match("Elu", at.input(0)) if _alpha(at, 1.0) == 0 else None
+
+
+def _alpha(at: NodeInScope, default: float) -> float | Refusal:
+    try:
+        return attribute(at.node, "alpha", default)
+    except NotConstantError as error:
+        return Refusal(f"alpha is not constant: {error}", at.input(0))
 
 
 def _prelu(at: NodeInScope) -> Match | Refusal:
@@ -161,7 +205,7 @@ def _prelu(at: NodeInScope) -> Match | Refusal:
     given = at.types.get(at.input(0), TensorType()).shape
     if given is not None and _widens(slope.shape, given):
         return Refusal(f"the slope of shape {list(slope.shape)} broadcasts its input to a larger shape", at.input(0))
-    return Match("PRelu", at.input(0))
+    return Match("PRelu", at.input(0), typed_by=at.input(1))
 
 
 def _thresholded_relu(at: NodeInScope) -> Refusal:
@@ -178,9 +222,66 @@ RECOGNISERS: dict[str, Recogniser] = {
     "Clip": _clip,
     "Max": _max,
     "LeakyRelu": _leaky_relu,
+    "Elu": _elu,
     "PRelu": _prelu,
     "ThresholdedRelu": _thresholded_relu,
 }
+
+
+def _half_of_sum(at: NodeInScope) -> Refusal | None:
+    """(x + |x|) / 2, also as a product with 0.5."""
+    factor = {"Div": 2.0, "Mul": 0.5}[at.node.op_type]
+    for total, half in (at.node.input, reversed(at.node.input)) if len(at.node.input) == 2 else ():  # noqa: PLR2004
+        added = at.tensors.maker(total, "Add")
+        if added is None or _scalar(at, half) != factor:
+            continue
+        for x, absolute in (added.input, reversed(added.input)):
+            magnitude = at.tensors.maker(absolute, "Abs")
+            if magnitude is not None and magnitude.input[0] == x:
+                return Refusal("is a ReLU written as (x + |x|) / 2; write Relu instead", x)
+    return None
+
+
+def _difference(at: NodeInScope) -> Refusal | None:
+    """X - min(x, 0)."""
+    below = at.tensors.maker(at.input(1), "Min")
+    if below is None or at.input(0) not in below.input:
+        return None
+    others = [name for name in below.input if name != at.input(0)]
+    if len(others) != 1 or not at.tensors.is_zero(others[0]):
+        return None
+    return Refusal("is a ReLU written as x - min(x, 0); write Relu instead", at.input(0))
+
+
+# Rectifiers written with arithmetic: listed, so that none is missed silently, and not patched.
+ARITHMETIC: dict[str, Recogniser] = {"Div": _half_of_sum, "Mul": _half_of_sum, "Sub": _difference}
+
+
+def cap_of(at: NodeInScope) -> tuple[str, float] | None:
+    """The tensor that a node caps from above, and the cap, if it does nothing else to a rectified tensor; else None."""
+    if domain_of(at.node.domain) != STANDARD_DOMAIN:
+        return None
+    try:
+        if at.node.op_type == "Clip" and at.bound("min", 1, -np.inf) <= 0:
+            cap = at.bound("max", 2, np.inf)
+            return (at.input(0), cap) if 0 < cap < np.inf else None
+        if at.node.op_type == "Min" and len(at.node.input) == 2:  # noqa: PLR2004
+            for x, bound in (at.node.input, reversed(at.node.input)):
+                value = _scalar(at, bound)
+                if value is not None and value > 0:
+                    return x, value
+    except NotConstantError:
+        pass
+    return None
+
+
+def _scalar(at: NodeInScope, name: str) -> float | None:
+    """The value of a constant with one number, None for anything else."""
+    try:
+        value = at.scope.constant(name)
+    except NotConstantError:
+        return None
+    return float(value.astype(np.float64).reshape(())) if value.size == 1 and value.dtype.kind in "fV" else None
 
 
 def fused(node: NodeProto) -> Refusal | None:
@@ -198,6 +299,7 @@ def fused(node: NodeProto) -> Refusal | None:
 
 
 # Operators whose constant inputs the recognisers read: bounds, slopes and zeros of rectifiers; jumps of JumpReLUs.
+# (Those of a cap or of arithmetic have one number, and are never left out as large.)
 READS_VALUES = frozenset({"Clip", "Max", "PRelu"}) | JUMPRELU_READS_VALUES
 PASSING_ON = MADE_OF_A_CONSTANT | {"Identity"}
 

@@ -10,10 +10,17 @@ from onnx_jumprelu.graphs.tensor_types import Dimension
 
 @dataclass(frozen=True)
 class SkippedSite:
-    """A site that is not patched, and why."""
+    """A site that is not patched, and why.
+
+    Attributes:
+        name: The site's name.
+        reason: Why it is left as it is.
+        by_choice: Whether the options or the recipe leave it out.
+    """
 
     name: str
     reason: str
+    by_choice: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,12 @@ class ActivationSite:
     Attributes:
         name: Unique in the model; recipes and globs pick sites by it.
         scope: The graph that it is in: `main`, `main/if_1.then_branch`, `function my.domain::Block`.
-        form: `Relu`, `Clip`, `Max`, `LeakyRelu`, `PRelu`; for a refused site, the node's operator.
+        form: `Relu`, `Clip`, `Max`, `LeakyRelu`, `Elu`, `PRelu`; for a refused site, the node's operator.
         tensor: Name of the activation's output, which a rewrite keeps.
         input: Name of the pre-activation, '' where it has no tensor of its own.
         dtype: Element type by NumPy's name (`float32`), None where it cannot be inferred.
         shape: Shape of the output: int, symbolic name or None per dimension; None where it cannot be inferred.
+        cap: Upper bound of its output, by itself or by the node after it (ReLU6); None for none.
         reason: Why it cannot be patched; None where it can.
         parameters: The JumpReLU's parameters in a patched model; None for an activation that is not patched.
     """
@@ -39,6 +47,7 @@ class ActivationSite:
     input: str
     dtype: str | None
     shape: tuple[Dimension, ...] | None
+    cap: float | None = None
     reason: str | None = None
     parameters: Parameters | None = None
 

@@ -37,7 +37,7 @@ def plan_sites(model: ModelProto, options: PatchOptions) -> tuple[list[SitePlan]
 
     Raises:
         OptionError: parameters that a site cannot hold, or options that name sites the model does not have.
-        PatchError: no site can be patched.
+        PatchError: no site can be patched; or, with the option `strict`, some site cannot.
     """
     everything = list(find_sites(model))
     if not everything:
@@ -51,7 +51,13 @@ def plan_sites(model: ModelProto, options: PatchOptions) -> tuple[list[SitePlan]
         if isinstance(plan, SitePlan):
             plans.append(plan)
         else:
-            skipped.append(SkippedSite(found.site.name, plan))
+            skipped.append(SkippedSite(found.site.name, plan, by_choice=plan is wanted))
+    left = [site for site in skipped if not site.by_choice]
+    if options.strict and plans and left:
+        raise PatchError(
+            f"{len(left)} of its {len(everything)} activation sites cannot be patched; '{left[0].name}': "
+            f"{left[0].reason}; leave out strict to patch the others"
+        )
     if not plans:
         first = skipped[0]
         raise PatchError(f"none of its activations ({len(skipped)}) is patched; '{first.name}': {first.reason}")

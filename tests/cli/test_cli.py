@@ -71,7 +71,7 @@ class TestInspect:
         assert content["model"] == "relu.onnx"
         assert content["sites"] == [
             {"name": "y", "scope": "main", "form": "Relu", "tensor": "y", "input": "x", "dtype": "float32",
-             "shape": ["N", 4], "patchable": True, "reason": None, "jump": None}
+             "shape": ["N", 4], "cap": None, "patchable": True, "reason": None, "jump": None}
         ]  # fmt: skip
         assert main(["inspect", "relu.onnx", "--json", "sites.json", "--quiet"]) == 0
         assert capsys.readouterr().out == ""

@@ -35,6 +35,7 @@ PATCHABLE: dict[str, tuple[str, ModelProto]] = {
         single("Max", inputs=["x", "zero"], extra={"zero": np.zeros((1, 1), np.float32)}, shape=["N", 3]),
     ),
     "LeakyRelu": ("LeakyRelu", single("LeakyRelu", alpha=0.0)),
+    "Elu": ("Elu", single("Elu", alpha=0.0)),
     "PRelu": ("PRelu", single("PRelu", inputs=["x", "s"], extra={"s": np.zeros(3, np.float32)}, shape=["N", 3])),
     "float16": ("Relu", single("Relu", elem_type=F16)),
     "float64": ("Relu", single("Relu", elem_type=TensorProto.DOUBLE)),
@@ -140,6 +141,7 @@ NOT_RECTIFIERS: dict[str, ModelProto] = {
     ),
     "Max with one": single("Max", inputs=["x", "one"], extra={"one": ZERO + 1}),
     "Sigmoid": single("Sigmoid"),
+    "Elu with its usual alpha": single("Elu"),
     "custom op with an activation that is not text": parse(
         """<ir_version: 8, opset_import: ["" : 17, "odd" : 1]> net (float[N] x) => (float[N] y)
         { y = odd.Op<activation = 3>(x) }"""

@@ -11,6 +11,7 @@ from onnx_jumprelu.gradient.prepare.control_flow import inline_ifs
 from onnx_jumprelu.gradient.prepare.declared_shapes import forget_doubtful_shapes
 from onnx_jumprelu.gradient.prepare.fold import fold_shapes
 from onnx_jumprelu.gradient.prepare.opset import raise_opset
+from onnx_jumprelu.graphs.order import sort_nodes
 from onnx_jumprelu.graphs.scopes import OLDEST_OPSET, main_opset, newest_opset
 
 # The first opset with Where, OneHot, Sign and MaxUnpool, which the rules use.
@@ -27,6 +28,7 @@ def prepared(model: ModelProto) -> ModelProto:
     if opset is None or not OLDEST_OPSET <= opset <= newest_opset():
         raise GradientError(f"the model has opset {opset}; opsets {OLDEST_OPSET} to {newest_opset()} are supported")
     result = inliner.inline_local_functions(model) if model.functions else copy.deepcopy(model)
+    sort_nodes(result)
     forget_doubtful_shapes(result)
     inline_ifs(result)
     while fold_shapes(result):  # folding may fix the condition of an If, whose branch may hold more to fold
