@@ -29,6 +29,7 @@ from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, function_key
 
 N_OPERANDS = 2
+NUMBERS = "biufV"  # kinds of element types that have an order; V are those of ml_dtypes
 LARGEST_FUNCTION = 16  # nodes
 
 
@@ -199,7 +200,7 @@ class _Finder:
             if default is None or not (default >= 0).all():
                 return None
             return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, through=frozenset(through))
-        if not values.size or not (values >= 0).all():
+        if not values.size or values.dtype.kind not in NUMBERS or not (values >= 0).all():
             return None
         jumps = tuple(values.astype(np.float64).ravel().tolist())
         return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, jumps, frozenset(through))

@@ -12,12 +12,13 @@ from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import ProvenanceError
 from onnx_jumprelu.files.models import proto_of
 from onnx_jumprelu.graphs.constants import NotConstantError, numpy_dtype
+from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN
 from onnx_jumprelu.rewrite.find_sites import Found, find_sites
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, is_patched, read_provenance
 from onnx_jumprelu.rewrite.undo import Undo, changed, plan_undo
 
-# Rectifiers that mean the same at every opset and for every type; others read constants that another tool can change.
-PLAIN = frozenset({"Relu", "LeakyRelu"})
+# The rectifier that means the same at every opset and for every type; others read numbers that another tool can change.
+RELU = (STANDARD_DOMAIN, "Relu")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _undo(model: ModelProto) -> Undo:
     """Undo the patch of a model in place, and check that its rectifiers are back."""
     undo = plan_undo(model, read_provenance(model))
     undo.carry_out(model)
-    doubtful = [site for site in undo.record.sites if undo.restored_op(site) not in PLAIN]
+    doubtful = [site for site in undo.record.sites if undo.operator(site) != RELU]
     found = {(found.site.scope, found.site.tensor): found for found in (find_sites(model) if doubtful else ())}
     for site in doubtful:
         _check_is_back(site, found.get((site.scope, site.tensor)))

@@ -21,7 +21,7 @@ from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.activation.tensors import Tensors
 from onnx_jumprelu.errors import ProvenanceError
-from onnx_jumprelu.graphs.scopes import Scope, walk_scopes
+from onnx_jumprelu.graphs.scopes import Scope, domain_of, walk_scopes
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, drop_provenance
 
 
@@ -92,10 +92,11 @@ class Undo:
         """What is at a recorded site now."""
         return self.scopes[site.scope].jumprelus[site.tensor]
 
-    def restored_op(self, site: PatchedSite) -> str:
-        """Operator of the node that comes back at a recorded site."""
+    def operator(self, site: PatchedSite) -> tuple[str, str]:
+        """Domain and type of the node that comes back at a recorded site."""
         undo = self.scopes[site.scope]
-        return undo.restored[undo.makers[site.tensor]].op_type
+        node = undo.restored[undo.makers[site.tensor]]
+        return domain_of(node.domain), node.op_type
 
     def carry_out(self, model: ModelProto) -> None:
         """Change the model that this was planned for."""

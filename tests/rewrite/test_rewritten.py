@@ -1,5 +1,6 @@
 """Patched models that another tool has rewritten: what fits is used, the rest is set aside, and nothing is lost."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,32 @@ def _function_dropped(model: ModelProto) -> None:
     model.functions.append(parse(F).functions[0])
 
 
+def _original_leaks(model: ModelProto) -> None:
+    """A record that was tampered with."""
+    entry = next(entry for entry in model.metadata_props if entry.key == PREFIX + "revert")
+    record = json.loads(entry.value)
+    leaky = helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.5)
+    record["sites"][0]["original"] = base64.b64encode(leaky.SerializeToString()).decode()
+    entry.value = json.dumps(record)
+
+
+def _bound_changed(model: ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(f32(-1), "lo"))
+
+
+def _used_in_a_branch(model: ModelProto) -> None:
+    inner = onnx.helper.make_graph(
+        [helper.make_node("Identity", ["a/above"], ["i"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("i", TensorProto.BOOL, None)],
+    )
+    node = helper.make_node("If", ["flag"], ["o"], then_branch=inner, else_branch=inner)
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    model.graph.output.append(helper.make_tensor_value_info("o", TensorProto.BOOL, None))
+    model.graph.node.append(node)
+
+
 F = """<ir_version: 8, opset_import: ["" : 17, "onnx_jumprelu" : 1]>
 net (float[N] x, float k) => (float[N] y) { y = onnx_jumprelu.JumpReLU(x, k) }
 <domain: "onnx_jumprelu", opset_import: ["" : 17]> JumpReLU (x, jump) => (y) { y = Sub(x, jump) }"""
@@ -182,6 +209,13 @@ WRONG: dict[str, tuple[ModelProto, Callable[[ModelProto], None], str]] = {
         _slope_of_another_type,
         "'s' is float32, and 'y' is float16",
     ),
+    "record": (_patched(single("Relu")), _original_leaks, "would not be a rectifier"),
+    "bound": (
+        _patched(single("Clip", inputs=["x", "lo"], extra={"lo": f32(0)})),
+        _bound_changed,
+        "would not be a rectifier",
+    ),
+    "branch": (patched(), _used_in_a_branch, "'a/above' is used elsewhere"),
     "names": (patched(), _cap_moved, "is not a JumpReLU now"),
     "function": (_patched(parse(TWO), lowering="function"), _function_dropped, "is not a JumpReLU now"),
 }
