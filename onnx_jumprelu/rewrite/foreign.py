@@ -63,14 +63,16 @@ class ForeignJumpReLUs:
 
 def _between(site: JumpReLU, makers: Mapping[str, NodeProto]) -> set[str]:
     """Outputs of the nodes through which a JumpReLU's last node depends on its pre-activation."""
-    nodes: list[NodeProto] = []
+    read: dict[str, list[str]] = {}  # inputs of the nodes near the last one, by output
     todo = deque(makers[site.y].input)
-    while todo and len(nodes) < MOST_NODES:
+    while todo and len(read) < MOST_NODES:
         name = todo.popleft()
-        if name != site.x and name in makers and makers[name] not in nodes:
-            nodes.append(makers[name])
-            todo.extend(makers[name].input)
-    reached = {site.x}
-    for _ in nodes:
-        reached.update(output for node in nodes if reached.intersection(node.input) for output in node.output)
-    return reached - {site.x}
+        if name != site.x and name in makers and name not in read:
+            read[name] = list(makers[name].input)
+            todo.extend(read[name])
+    found: set[str] = set()
+    grown = True
+    while grown:
+        more = {name for name, inputs in read.items() if site.x in inputs or not found.isdisjoint(inputs)}
+        grown, found = more > found, found | more
+    return found

@@ -96,7 +96,7 @@ def _note(error: ProvenanceError) -> str:
     reason = str(error).removesuffix("; start again from the original file")
     return (
         f"the record of an earlier patch is set aside: {reason}. JumpReLUs are recognised by their structure and left "
-        "as they are; the patch cannot be reverted"
+        "as they are; the earlier patch cannot be reverted"
     )
 
 
