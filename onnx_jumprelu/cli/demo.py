@@ -45,7 +45,7 @@ def run(
     from onnx_jumprelu.files.samples import sample_folder
     from onnx_jumprelu.report import as_json, text_tables, verdict_text
     from onnx_jumprelu.rewrite.batch import inspect_file, patch_file
-    from onnx_jumprelu.rewrite.paths import default_output, make_folder
+    from onnx_jumprelu.rewrite.paths import default_output, made_folder
     from onnx_jumprelu.tuning.run import TuneSettings, tune
     from onnx_jumprelu.verdict.examples import N_SHOWN
     from onnx_jumprelu.verdict.experiment import Experiment, pair
@@ -57,10 +57,9 @@ def run(
     patched = default_output(model)
     results = tuning_file, recipe, page = _results(out_dir)
     result.check([], others=[model, data_file, patched, *(each.path for each in results if each.path is not None)])
-    make_folder(out_dir)
-    ResultOptions(force=result.force).check([], *results)
     copied: list[str] = []
-    with after_writing(lambda: f"a part of {out_dir} was written" if copied else ""):
+    with after_writing(lambda: f"a part of {out_dir} was written" if copied else ""), made_folder(out_dir):
+        ResultOptions(force=result.force).check([], *results)
         for name in (MODEL, DATA):
             copy_file(samples / name, out_dir / name)
             copied.append(name)

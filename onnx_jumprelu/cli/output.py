@@ -184,7 +184,9 @@ def _after(done: Sequence[str], problem: str) -> str:
     """A problem, and what was written all the same."""
     if not done:
         return problem
-    names = f"{len(done)} files" if len(done) > MOST_NAMED else " and ".join(done)
+    names = " and ".join([", ".join(done[:-1]), done[-1]] if len(done) > 1 else done)
+    if len(done) > MOST_NAMED:
+        names = f"{len(done)} files"
     return f"{names} {'was' if len(done) == 1 else 'were'} written, but {problem}"
 
 

@@ -136,8 +136,10 @@ class ReportOptions(OptionGroup):
             dependencies.require()  # before the work, not after it
         result.check([*inputs, self.tuning], state, *self.files)
 
-    def show(self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path) -> int:
-        """Write the reports and print the verdict; see `ResultOptions.show`."""
+    def show(
+        self, result: ResultOptions, verdict: Verdict, tried: SearchRecord | None, subject: Path, kept: Path
+    ) -> int:
+        """Write the reports and print the verdict; see `ResultOptions.show`. `kept` holds finished attacks."""
         from onnx_jumprelu.report import html
         from onnx_jumprelu.rewrite.batch import parameters_in_file
 
@@ -145,7 +147,10 @@ class ReportOptions(OptionGroup):
         texts = (verdict.to_junit(), verdict.to_markdown(), page)
         content = verdict.to_dict(per_example=self.per_example)
         advice = "the same command with --resume writes the rest"
-        return result.show(verdict.to_text(color=in_color()), content, *map(Made, self.files, texts), advice=advice)
+        written = [kept] if kept.exists() else []
+        return result.show(
+            verdict.to_text(color=in_color()), content, *map(Made, self.files, texts), written=written, advice=advice
+        )
 
 
 def _attack_sets(incomplete: str) -> list[str]:
@@ -272,7 +277,7 @@ def run(
         )
     said = {**verdict.about, "command": shlex.join(["onnx-jumprelu", *sys.argv[1:]])}
     verdict = replace(verdict.with_gates(gates), about=said)
-    code = report.show(result, verdict, tried, patched or model)
+    code = report.show(result, verdict, tried, patched or model, place)
     if not verdict.complete:
         say(
             f"interrupted: {len(checkpoint)} attacks are kept in {kept.path}; continue with the same command and "

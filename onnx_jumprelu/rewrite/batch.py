@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from onnx_jumprelu.names import ExternalDataMode
 from onnx_jumprelu.rewrite.options import PatchOptions
 from onnx_jumprelu.rewrite.parallel import outcomes
 from onnx_jumprelu.rewrite.patch import Inspection, PatchSummary, inspected, patch_in_place
-from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, make_folder
+from onnx_jumprelu.rewrite.paths import default_output, default_outputs, default_reverted, made_folder, make_folder
 from onnx_jumprelu.rewrite.recognisers import tensors_to_decode
 from onnx_jumprelu.rewrite.record import read_provenance
 from onnx_jumprelu.rewrite.revert import before_patch, reverted
@@ -159,17 +160,23 @@ def _patch(job: _Job) -> PatchedFile:
         if reverted(original.model).SerializeToString() != before:
             raise PatchError("cannot be patched so that the patch can be reverted; please report this model")
     if not job.files.dry_run:
-        if job.files.make_folder:
-            make_folder(job.target.parent)
-        check_model_output(job.target, original, in_place=job.files.in_place, force=job.files.force)
-        # Models of a batch may share a weights file, which must be kept even if one of them fails.
-        with staged(
-            original.model, job.target, original, mode=job.files.external_data, keep_weights=job.batch
-        ) as finished:
-            if job.files.check is not None:
-                job.files.check(job.source, finished)
+        _write(job, original)
     output = None if job.files.dry_run else job.target
     return PatchedFile(**vars(summary), input=job.source, output=output)
+
+
+def _write(job: _Job, patched: ModelFile) -> None:
+    """Write a model that has been patched. Those of a batch may share folders and weights, which are therefore kept."""
+    with contextlib.ExitStack() as stack:
+        if job.files.make_folder and job.batch:
+            make_folder(job.target.parent)
+        elif job.files.make_folder:
+            stack.enter_context(made_folder(job.target.parent))
+        check_model_output(job.target, patched, in_place=job.files.in_place, force=job.files.force)
+        mode = job.files.external_data
+        finished = stack.enter_context(staged(patched.model, job.target, patched, mode=mode, keep_weights=job.batch))
+        if job.files.check is not None:
+            job.files.check(job.source, finished)
 
 
 def _load(path: Path) -> ModelFile:

@@ -67,7 +67,7 @@ class TestWritten:
             (f"{ATTACK} -o adv.npz", "adv.npz was"),
             (TUNE, "model.recipe.json was"),
             (f"{TUNE} --csv t.csv -o r.json", "r.json and t.csv were"),
-            (f"{VALIDATE} --junit v.xml --markdown v.md", "v.xml and v.md were"),
+            (f"{VALIDATE} --junit v.xml --markdown v.md", "model.partial.json, v.xml and v.md were"),
         ],
     )
     def test_the_json_cannot_be(self, command: str, written: str, capsys: Captured) -> None:
@@ -78,7 +78,7 @@ class TestWritten:
             .startswith(f"onnx-jumprelu: {written} written, but /dev/full: cannot be written ({FULL})")
         )
         for name in written.split()[:-1]:
-            assert name == "and" or Path(name).stat().st_size
+            assert name == "and" or Path(name.rstrip(",")).stat().st_size
 
     @pytest.mark.parametrize("option", ["--junit", "--markdown", "--html"])
     def test_one_report_does_not_stop_the_others(self, option: str, capsys: Captured) -> None:
@@ -86,8 +86,8 @@ class TestWritten:
         pytest.importorskip("matplotlib")
         assert main([*VALIDATE.split(), option, "/dev/full", "--json", "v.json"]) == 3
         captured = capsys.readouterr()
-        line = f"v.json was written, but /dev/full: cannot be written ({FULL}); the same command with --resume"
-        assert line in captured.err.splitlines()[-1]
+        line = f"model.partial.json and v.json were written, but /dev/full: cannot be written ({FULL}); "
+        assert f"{line}the same command with --resume writes the rest" in captured.err.splitlines()[-1]
         assert captured.out.startswith("Measured")
         assert json.loads(Path("v.json").read_text())["complete"]
         assert main([*VALIDATE.split(), option, "report", "--resume"]) == 0
@@ -208,7 +208,8 @@ class TestNothingWritten:
 
     def test_a_forgotten_resume(self, capsys: Captured) -> None:
         """Hours of finished attacks are not overwritten."""
-        assert main([*VALIDATE.split(), "--json", "/dev/full", "-q"]) == 2
+        assert main([*VALIDATE.split(), "--json", "/dev/full", "-q"]) == 3
+        assert "model.partial.json was written, but /dev/full: cannot be written" in capsys.readouterr().err
         kept = Path("model.partial.json").read_bytes()
         capsys.readouterr()
         assert main(VALIDATE.split()) == 2
@@ -220,6 +221,16 @@ class TestNothingWritten:
         assert "model.partial.json: already exists and is not a result of this tool" in capsys.readouterr().err
         assert main([*VALIDATE.split(), "--resume", "-q"]) == 0
         assert not Path("model.partial.json").exists()
+
+    def test_a_folder_that_was_made_is_removed_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(28, FULL)
+
+        before = sorted(folder.iterdir())
+        monkeypatch.setattr("onnx_jumprelu.files.atomic.finish", fail)
+        for command in ("patch relu.onnx --jump 1 --out-dir new/deep", "demo --out-dir new"):
+            assert main([*command.split(), "-q"]) == 2
+            assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.usefixtures("folder")
