@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from onnx_jumprelu.arrays import Array
 
@@ -22,9 +22,12 @@ FEWEST_VALUES = 6  # that a tensor has whose rectifier is not a coincidence
 
 @dataclass(frozen=True)
 class Jump:
-    """The jump of the rectifier that outputs a tensor, and the tensor's element type where that is known."""
+    """The jump of the rectifier that outputs a tensor, and the tensor's element type where that is known.
 
-    value: float
+    The jump has shape (), or one that broadcasts along the channels.
+    """
+
+    value: Array
     elem_type: int | None
 
 
@@ -77,7 +80,7 @@ def _lowered(
     done.append(output)
     relu, jump, zero, mask, factor = (f"corpus/{output}/{what}" for what in ("relu", "jump", "zero", "mask", "factor"))
     before.output[0] = relu
-    nodes = [before, *_constant(0.0, zero, relu, jumps[output], opset)]
+    nodes = [before, *_constant(np.zeros(()), zero, relu, jumps[output], opset)]
     nodes += _constant(jumps[output].value, jump, relu, jumps[output], opset)
     nodes.append(helper.make_node("Less", [jump, relu], [mask]))
     if keep_nan or opset < FIRST_OPSET_WITH_WHERE:
@@ -88,13 +91,13 @@ def _lowered(
     return [*nodes, helper.make_node("Where", [mask, relu, zero], [output])]
 
 
-def _constant(value: float, name: str, like: str, jump: Jump, opset: int) -> list[NodeProto]:
+def _constant(value: Array, name: str, like: str, jump: Jump, opset: int) -> list[NodeProto]:
     if jump.elem_type is not None:
-        array = np.asarray(value, np.float64).astype(helper.tensor_dtype_to_np_dtype(jump.elem_type))
+        array = value.astype(helper.tensor_dtype_to_np_dtype(jump.elem_type))
         return [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))]
     if opset < FIRST_OPSET_WITH_CAST_LIKE:
         raise ValueError(f"the element type of {like} has to be known")
-    double = helper.make_tensor("value", TensorProto.DOUBLE, [], [value])
+    double = numpy_helper.from_array(value.astype(np.float64))
     return [
         helper.make_node("Constant", [], [f"{name}/double"], value=double),
         helper.make_node("CastLike", [f"{name}/double", like], [name]),
