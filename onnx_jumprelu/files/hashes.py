@@ -10,9 +10,7 @@ from onnx import ModelProto
 from onnx_jumprelu.files.atomic import os_errors
 from onnx_jumprelu.files.external_data import WeightsFile
 from onnx_jumprelu.files.models import ModelFile, opened
-from onnx_jumprelu.files.status import open_regular
-
-PIECE = 2**20  # bytes: weights may be larger than the memory
+from onnx_jumprelu.files.status import open_regular, sha256_of
 
 
 def model_sha256(model: ModelProto | str | Path) -> str:
@@ -38,9 +36,7 @@ def content_sha256(file: ModelFile) -> str:
 
 
 def _file_sha256(weights: WeightsFile) -> str:
-    digest = hashlib.sha256()
     with open_regular(weights.path) as file, os_errors(weights.path, "read"):
-        while piece := file.read(PIECE):
-            digest.update(piece)
+        sha256 = sha256_of(file)
         weights.check_unchanged(file)
-    return digest.hexdigest()
+    return sha256

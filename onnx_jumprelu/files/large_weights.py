@@ -8,9 +8,9 @@ messages (https://protobuf.dev/programming-guides/encoding/).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar, overload
 
 from onnx import GraphProto, ModelProto, TensorProto
 
@@ -22,12 +22,62 @@ PAYLOAD = {
     TensorProto.DESCRIPTOR.fields_by_name[name].number
     for name in ("float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data", "uint64_data")
 }
-LONGEST_HEAD = 20  # bytes: a tag and a length, or a tag and a number
 WIRE_TYPES = {
     number: LENGTH if entry.type in (entry.TYPE_MESSAGE, entry.TYPE_STRING) else VARINT
     for number, entry in ModelProto.DESCRIPTOR.fields_by_number.items()
 }
-Chunks = list[bytes | memoryview]
+
+
+class FileBytes:
+    """A stretch of an open file, where otherwise a memoryview would do: its bytes are read when they are needed."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        """Take the bytes of a file from `start` to `end`."""
+        self.file, self.start, self.end = file, start, end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> FileBytes: ...
+    def __getitem__(self, place: int | slice) -> int | FileBytes:
+        if isinstance(place, slice):
+            start, end, _ = place.indices(len(self))
+            return FileBytes(self.file, self.start + start, self.start + end)
+        return bytes(self[place : place + 1])[0]
+
+    def __bytes__(self) -> bytes:
+        self.file.seek(self.start)
+        content = self.file.read(len(self))
+        if len(content) < len(self):
+            raise FramingError("cut short")
+        return content
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Bytes that stay in the file of a model: from `start` to `end`."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def pieces(self, file: BinaryIO, size: int) -> Iterator[bytes]:
+        """The bytes, `size` at a time; fewer where the file has become shorter."""
+        file.seek(self.start)
+        left = len(self)
+        while piece := file.read(min(size, left)):
+            left -= len(piece)
+            yield piece
+
+
+Bytes = memoryview | FileBytes
+View = TypeVar("View", memoryview, FileBytes)
+Chunks = list[bytes | memoryview | Stretch]
 
 
 @dataclass(frozen=True)
@@ -45,7 +95,7 @@ class FramingError(ValueError):
     """The bytes are not a serialized message, or are one in an unusual form."""
 
 
-def fields(message: memoryview) -> Iterator[Field]:
+def fields(message: Bytes) -> Iterator[Field]:
     """The fields of a serialized message, in order. Raises FramingError."""
     position = 0
     while position < len(message):
@@ -56,7 +106,7 @@ def fields(message: memoryview) -> Iterator[Field]:
         position = field.end
 
 
-def _field(message: memoryview, start: int) -> Field:
+def _field(message: Bytes, start: int) -> Field:
     """The field that starts at a position; its content may reach beyond the end of what is given."""
     tag, position = _varint(message, start)
     content = end = position
@@ -73,23 +123,20 @@ def _field(message: memoryview, start: int) -> Field:
     return Field(tag >> 3, wire_type, start, content, end)
 
 
-def is_model(file: BinaryIO, size: int) -> bool:
-    """Whether a file of a size in bytes is a model, by the framing of its outermost fields: its graph is not read."""
-    found, position = set(), 0
-    while position < size:
-        file.seek(position)
-        try:
-            field = _field(memoryview(file.read(LONGEST_HEAD)), 0)
-        except FramingError:
-            return False
-        if field.wire_type != WIRE_TYPES.get(field.number, field.wire_type):  # a newer ONNX may have more fields
-            return False
-        found.add(field.number)
-        position += field.end
-    return position == size and {GRAPH, ModelProto.IR_VERSION_FIELD_NUMBER} <= found
+def is_model(message: Bytes) -> bool:
+    """Whether bytes are a model, by the framing of the outermost fields: the graph is not read."""
+    found = set()
+    try:
+        for field in fields(message):
+            if field.wire_type != WIRE_TYPES.get(field.number, field.wire_type):  # a newer ONNX may have more fields
+                return False
+            found.add(field.number)
+    except FramingError:
+        return False
+    return found >= {GRAPH, ModelProto.IR_VERSION_FIELD_NUMBER}
 
 
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
+def _varint(message: Bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while position < len(message) and shift < 64:  # noqa: PLR2004 - bits
         byte = message[position]
@@ -101,9 +148,9 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
     raise FramingError("cut short")
 
 
-def _framed(number: int, chunks: Chunks) -> Chunks:
-    """A field of type LENGTH with this content."""
-    return [_encoded(number << 3 | LENGTH) + _encoded(sum(len(chunk) for chunk in chunks)), *chunks]
+def _head(number: int, chunks: Sequence[Sized]) -> bytes:
+    """What stands before the content of a field of type LENGTH."""
+    return _encoded(number << 3 | LENGTH) + _encoded(sum(len(chunk) for chunk in chunks))
 
 
 def _encoded(value: int) -> bytes:
@@ -114,11 +161,12 @@ def _encoded(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
-    """A serialized model in which large initializers of the main graph have no data.
+def without_large_weights(file: BinaryIO, size: int) -> tuple[bytes, dict[bytes, Stretch]]:
+    """A serialized model in which large initializers of the main graph have no data. These are not read.
 
     Args:
-        model: A serialized ModelProto.
+        file: A serialized ModelProto.
+        size: Its size in bytes.
 
     Returns:
         The shorter serialization, and the whole field of each initializer that was reduced, by the initializer's name.
@@ -126,28 +174,29 @@ def without_large_weights(model: bytes | memoryview) -> tuple[bytes, dict[bytes,
     Raises:
         FramingError: the bytes are not a message, or have two graphs, or two initializers of the same name.
     """
-    whole = memoryview(model)
+    whole = FileBytes(file, 0, size)
     graph = _graph(whole)
-    large: dict[bytes, memoryview] = {}
+    large: dict[bytes, Stretch] = {}
     names: set[bytes] = set()
-    chunks: Chunks = []
+    chunks: list[bytes] = []
     for number, chunk, content in _parts(whole, graph):
         if number != INITIALIZER:
-            chunks.append(chunk)
+            chunks.append(bytes(chunk))
             continue
         name = _name(content)
         if name in names:
             raise FramingError("two initializers have the same name")
         names.add(name)
         if len(chunk) <= LARGE:
-            chunks.append(chunk)
+            chunks.append(bytes(chunk))
             continue
-        large[name] = chunk
-        chunks += _framed(INITIALIZER, [part for part, kept in _tensor_parts(content) if kept])
-    return b"".join([whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]), large
+        large[name] = Stretch(chunk.start, chunk.end)
+        fields_kept = [bytes(part) for part, kept in _tensor_parts(content) if kept]
+        chunks += [_head(INITIALIZER, fields_kept), *fields_kept]
+    return b"".join([bytes(whole[: graph.start]), _head(GRAPH, chunks), *chunks, bytes(whole[graph.end :])]), large
 
 
-def with_large_weights(model: bytes, large: Mapping[bytes, memoryview]) -> Chunks:
+def with_large_weights(model: bytes, large: Mapping[bytes, Stretch]) -> Chunks:
     """The inverse of `without_large_weights`, after a patch.
 
     Args:
@@ -175,29 +224,29 @@ def with_large_weights(model: bytes, large: Mapping[bytes, memoryview]) -> Chunk
         chunks.append(large[name])
     if missing:
         raise FramingError(f"the initializer {missing.pop()!r} is missing")
-    return [whole[: graph.start], *_framed(GRAPH, chunks), whole[graph.end :]]
+    return [whole[: graph.start], _head(GRAPH, chunks), *chunks, whole[graph.end :]]
 
 
-def _graph(model: memoryview) -> Field:
+def _graph(model: Bytes) -> Field:
     graphs = [field for field in fields(model) if field.number == GRAPH]
     if len(graphs) != 1 or graphs[0].wire_type != LENGTH:
         raise FramingError("not one graph")
     return graphs[0]
 
 
-def _parts(model: memoryview, graph: Field) -> Iterator[tuple[int, memoryview, memoryview]]:
+def _parts(model: View, graph: Field) -> Iterator[tuple[int, View, View]]:
     """The fields of a graph: number, whole field, content."""
     inside = model[graph.content : graph.end]
     for field in fields(inside):
         yield field.number, inside[field.start : field.end], inside[field.content : field.end]
 
 
-def _tensor_parts(tensor: memoryview) -> Iterator[tuple[memoryview, bool]]:
+def _tensor_parts(tensor: View) -> Iterator[tuple[View, bool]]:
     """The fields of a tensor, and whether each is kept: all except its data."""
     for field in fields(tensor):
         yield tensor[field.start : field.end], field.number not in PAYLOAD
 
 
-def _name(tensor: memoryview) -> bytes:
+def _name(tensor: Bytes) -> bytes:
     names = [field for field in fields(tensor) if field.number == TensorProto.NAME_FIELD_NUMBER]
     return bytes(tensor[names[-1].content : names[-1].end]) if names else b""

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
@@ -26,9 +27,17 @@ from onnx_jumprelu.files.external_data import (
     for_session,
     with_weights,
 )
-from onnx_jumprelu.files.large_weights import Chunks, FramingError, is_model, with_large_weights, without_large_weights
+from onnx_jumprelu.files.large_weights import (
+    Chunks,
+    FileBytes,
+    FramingError,
+    Stretch,
+    is_model,
+    with_large_weights,
+    without_large_weights,
+)
 from onnx_jumprelu.files.placing import place_weights
-from onnx_jumprelu.files.status import Stamp, copy_attributes, open_regular, stamp_of
+from onnx_jumprelu.files.status import PIECE, Stamp, copy_attributes, open_regular, sha256_of, stamp_of
 from onnx_jumprelu.graphs.wellformed import check_wellformed
 from onnx_jumprelu.names import ExternalDataMode
 
@@ -43,7 +52,8 @@ class ModelFile:
         sha256: SHA-256 of the file's bytes, in hexadecimal.
         weights: The files that hold its external weights, each once.
         stamp: See `stamp_of`, when the file was read; None for a model in memory.
-        large_weights: The serialized initializers whose data `model` lacks, by name; see the module `large_weights`.
+        large_weights: Where the initializers are in the file whose data `model` lacks, by name; see the module
+            `large_weights`.
     """
 
     path: Path
@@ -51,7 +61,7 @@ class ModelFile:
     sha256: str
     weights: tuple[WeightsFile, ...] = ()
     stamp: Stamp | None = None
-    large_weights: Mapping[bytes, memoryview] = field(default_factory=dict)
+    large_weights: Mapping[bytes, Stretch] = field(default_factory=dict)
 
     def with_external_weights(self, model: ModelProto | None = None) -> ModelProto:
         """A copy of the model, or of one that was made from it, that holds the external weights.
@@ -83,16 +93,14 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         ModelFileError: the file cannot be read, is not a whole ONNX model, or lacks its external weights.
     """
     path = Path(path)
-    content, stamp = _read(path)
+    parsed, large, sha256, stamp = _read(path, weights=weights)
     model = ModelProto()
-    parsed, large = (bytes(content), {}) if weights else _light(content)
     try:
         model.ParseFromString(parsed)
     except DecodeError as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
     with naming(path, ModelFileError):
         check_wellformed(model, {name.decode(errors="replace") for name in large})
-    sha256 = hashlib.sha256(content).hexdigest()
     return ModelFile(path, model, sha256, checked_weights(path, model), stamp, large)
 
 
@@ -132,29 +140,37 @@ def proto_of(model: ModelProto | str | Path) -> ModelProto:
     return model
 
 
-def _light(content: memoryview) -> tuple[bytes, dict[bytes, memoryview]]:
-    try:
-        return without_large_weights(content)
-    except FramingError:
-        return bytes(content), {}  # protobuf decides whether it can be read
+def _read(path: Path, *, weights: bool) -> tuple[bytes, dict[bytes, Stretch], str, Stamp]:
+    """What is to be parsed of a file, where the rest is, the SHA-256 of all of it, and its stamp.
 
-
-def _read(path: Path) -> tuple[memoryview, Stamp]:
+    The file is not mapped into memory, since a program that cuts a mapped file short ends this one.
+    """
     with os_errors(path, "read"):
         if path.is_dir():
             raise ModelFileError(f"{path}: is a directory; give an .onnx file")
     with open_regular(path) as file, os_errors(path, "read"):
         stamp = stamp_of(file)
         _, size, _ = stamp
+        if not size:
+            raise ModelFileError(f"{path}: is empty")
         if size > LARGEST_MESSAGE:
             raise ModelFileError(f"{path}: is larger than 2 GiB; save the model with external data")
-        # Not mapped into memory: another program that cuts the file short would end this one.
-        content = file.read(size)
-        if len(content) != size or stamp_of(file) != stamp:
-            raise ModelFileError(f"{path}: was changed by another program while it was read; try again")
-    if not content:
-        raise ModelFileError(f"{path}: is empty")
-    return memoryview(content), stamp
+        parsed, large = (file.read(), {}) if weights else _light(file, size)
+        sha256 = sha256_of(file) if large else hashlib.sha256(parsed).hexdigest()
+        if stamp_of(file) != stamp:
+            raise _changed(path)
+    return parsed, large, sha256, stamp
+
+
+def _light(file: BinaryIO, size: int) -> tuple[bytes, dict[bytes, Stretch]]:
+    try:
+        parsed, large = without_large_weights(file, size)
+    except FramingError:
+        parsed, large = b"", {}
+    if not large:  # a small model, or one in an unusual form: protobuf decides whether it can be read
+        file.seek(0)
+        parsed = file.read()
+    return parsed, large
 
 
 def check_model_output(target: Path, source: ModelFile, *, in_place: bool = False, force: bool = False) -> None:
@@ -194,7 +210,7 @@ def _may_be_replaced(target: Path) -> bool:
         return True
     with open_regular(target) as file:
         _, size, _ = stamp_of(file)
-        return is_model(file, size)
+        return is_model(FileBytes(file, 0, size))
 
 
 @contextlib.contextmanager
@@ -233,7 +249,7 @@ def staged(
             permissions = stat.S_IMODE(like.stat().st_mode)
         with replacing(target, permissions) as file:
             with os_errors(target):
-                file.writelines(_content(model, target, source))
+                _write(file, _content(model, target, source), source)
                 file.flush()
                 if target.exists():
                     copy_attributes(target, file)
@@ -251,8 +267,27 @@ def _check_unchanged(source: ModelFile) -> None:
     """What is written belongs to the files that were read."""
     with os_errors(source.path, "read"):
         if source.stamp is not None and stamp_of(source.path) != source.stamp:
-            raise ModelFileError(f"{source.path}: was changed by another program in the meantime; nothing was written")
+            raise _changed(source.path)
     source.check_weights_unchanged()
+
+
+def _write(file: BinaryIO, chunks: Chunks, source: ModelFile) -> None:
+    """Write a model; the large weights come from the file of its source."""
+    if not source.large_weights:
+        file.writelines(chunk for chunk in chunks if not isinstance(chunk, Stretch))
+        return
+    with open_regular(source.path) as origin:
+        for chunk in chunks:
+            if isinstance(chunk, Stretch):
+                file.writelines(chunk.pieces(origin, PIECE))
+            else:
+                file.write(chunk)
+        if stamp_of(origin) != source.stamp:
+            raise _changed(source.path)
+
+
+def _changed(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path}: was changed by another program in the meantime; nothing was written")
 
 
 def _content(model: ModelProto, target: Path, source: ModelFile) -> Chunks:

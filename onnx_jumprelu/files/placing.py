@@ -12,11 +12,9 @@ from typing import BinaryIO
 from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.files.atomic import os_errors
 from onnx_jumprelu.files.external_data import WeightsFile, refusal, shown, weights_path
-from onnx_jumprelu.files.status import open_regular
+from onnx_jumprelu.files.status import PIECE, open_regular
 from onnx_jumprelu.files.temporary import finish, remove_abandoned, temporary, wait_for_copy
 from onnx_jumprelu.names import ExternalDataMode
-
-PIECE = 2**20  # bytes: weights may be larger than the memory
 
 
 def place_weights(file: WeightsFile, target: Path, mode: ExternalDataMode, made: list[Path]) -> None:

@@ -1,8 +1,9 @@
-"""What the system knows of a file: whether it is one, whether it is still the same, to whom it belongs."""
+"""What the system knows of a file: whether it is one, whether it is the same, to whom it belongs."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from onnx_jumprelu.files.atomic import os_errors
 from onnx_jumprelu.files.inputs import regular
 
+PIECE = 2**20  # bytes that are read at a time: weights may be larger than the memory
 Stamp = tuple[int, int, int]  # inode, size in bytes, time of change in nanoseconds
 
 
@@ -28,6 +30,15 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             file = stack.enter_context(os.fdopen(os.open(regular(path), flags), "rb"))
         yield file
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 of an open file, in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def stamp_of(file: Path | BinaryIO) -> Stamp:

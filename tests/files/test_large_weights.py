@@ -1,5 +1,6 @@
 """Weights carried over as bytes: the same result as parsing and serializing the whole model."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_jumprelu import patch_file, patch_model, revert_file
-from onnx_jumprelu.files.large_weights import LARGE, FramingError, fields, with_large_weights, without_large_weights
+from onnx_jumprelu.files.large_weights import (
+    LARGE,
+    FramingError,
+    Stretch,
+    fields,
+    with_large_weights,
+    without_large_weights,
+)
 from tests.models import RELU, f32, parse
 
 SIDE = 200  # 200 x 200 float32 are larger than LARGE
@@ -41,22 +49,32 @@ def model_with_weights() -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="tests")
 
 
+def light(content: bytes) -> tuple[bytes, dict[bytes, Stretch]]:
+    return without_large_weights(io.BytesIO(content), len(content))
+
+
+def whole(model: bytes, large: dict[bytes, Stretch], content: bytes) -> bytes:
+    """The model with its large weights, which are read from `content`."""
+    chunks = with_large_weights(model, large)
+    return b"".join(content[chunk.start : chunk.end] if isinstance(chunk, Stretch) else chunk for chunk in chunks)
+
+
 def test_cut_down_and_put_back() -> None:
     model = model_with_weights()
     content = model.SerializeToString()
-    short, large = without_large_weights(content)
+    short, large = light(content)
     assert len(short) < 1500 < LARGE < len(content)
     assert list(large) == [b"raw", b"floats", b"doubles", b"ints", b"texts"]
-    light = ModelProto.FromString(short)
-    assert [tensor.name for tensor in light.graph.initializer] == [tensor.name for tensor in model.graph.initializer]
-    for stub, tensor in zip(light.graph.initializer, model.graph.initializer, strict=True):
+    stubs = ModelProto.FromString(short)
+    assert [tensor.name for tensor in stubs.graph.initializer] == [tensor.name for tensor in model.graph.initializer]
+    for stub, tensor in zip(stubs.graph.initializer, model.graph.initializer, strict=True):
         assert (stub.data_type, list(stub.dims)) == (tensor.data_type, list(tensor.dims))
-    assert b"".join(with_large_weights(light.SerializeToString(), large)) == content
+    assert whole(stubs.SerializeToString(), large, content) == content
 
 
 def test_small_models_are_left_alone() -> None:
     content = parse(RELU).SerializeToString()
-    assert without_large_weights(content) == (content, {})
+    assert light(content) == (content, {})
     assert with_large_weights(content, {}) == [content]
 
 
@@ -109,23 +127,24 @@ def _varint(value: int) -> bytes:
 
 def test_weights_go_where_their_names_are_even_if_the_order_changed() -> None:
     model = model_with_weights()
-    short, large = without_large_weights(model.SerializeToString())
-    light = ModelProto.FromString(short)
-    for graph in (light.graph, model.graph):
+    content = model.SerializeToString()
+    short, large = light(content)
+    stubs = ModelProto.FromString(short)
+    for graph in (stubs.graph, model.graph):
         copies = [TensorProto.FromString(tensor.SerializeToString()) for tensor in reversed(graph.initializer)]
         del graph.initializer[:]
         graph.initializer.extend(copies)
-    assert b"".join(with_large_weights(light.SerializeToString(), large)) == model.SerializeToString()
-    del light.graph.initializer[:]
+    assert whole(stubs.SerializeToString(), large, content) == model.SerializeToString()
+    del stubs.graph.initializer[:]
     with pytest.raises(FramingError, match=r"the initializer .* is missing"):
-        with_large_weights(light.SerializeToString(), large)
+        with_large_weights(stubs.SerializeToString(), large)
 
 
 def test_two_weights_of_one_name_are_parsed_whole(tmp_path: Path) -> None:
     model = model_with_weights()
     model.graph.initializer.append(model.graph.initializer[1])
     with pytest.raises(FramingError, match="have the same name"):
-        without_large_weights(model.SerializeToString())
+        light(model.SerializeToString())
     onnx.save(model, tmp_path / "model.onnx")
     patched = patch_file(tmp_path / "model.onnx", jump=0.5).output
     assert patched is not None
@@ -138,4 +157,4 @@ BAD_FRAMING = [b"\x07", b"\x0b", b"\x0a\x05ab", b"\x80", b"\x08" + b"\x80" * 11,
 @pytest.mark.parametrize("content", BAD_FRAMING)
 def test_bad_framing_is_refused(content: bytes) -> None:
     with pytest.raises(FramingError):
-        without_large_weights(content)
+        light(content)
