@@ -106,8 +106,10 @@ def test_holds_where_onnxruntime_lacks_the_originals_kernel() -> None:
 @pytest.mark.parametrize("options", [{}, {"jump_input": True}], ids=str)
 def test_holds_for_a_type_that_is_not_known(options: dict[str, Any]) -> None:
     model = parse(
-        """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> net (float[N] x) => (float[N] y)
-        { a = com.microsoft.Gelu(x)  b = Relu(a)  c = com.microsoft.Gelu(b)  y = Identity(c) }"""
+        """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> net (float[N] x) => (float[1, 1, N] y)
+        <int32 axis = {0}>
+        { a = com.microsoft.ExpandDims(x, axis)  b = Relu(a)
+          c = com.microsoft.ExpandDims(b, axis)  y = Identity(c) }"""
     )
     assert [site.dtype for site in find_activations(model)] == [None]
     report = verify(model, patch_model(model, 0.7, **options).model)
