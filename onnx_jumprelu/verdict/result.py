@@ -216,16 +216,20 @@ class Verdict(ByContent):
         """The gates as JUnit XML, for CI systems."""
         return str(self.render("junit"))
 
-    def to_html(self, path: str | Path | None = None) -> str:
+    def to_html(self, path: str | Path | None = None, *, force: bool = False) -> str:
         """The whole report as one HTML document; with a path it is also written to that file.
+
+        Args:
+            path: The file; an older report is replaced.
+            force: Replace an HTML file even if it is not an older report.
 
         Raises:
             OptionError: the extra `report` is not installed.
-            ModelFileError: the file cannot be written, or an existing file there is not HTML.
+            ModelFileError: the file cannot be written, or the file that exists must not be lost.
         """
         document = str(self.render("html", examples=self.examples))
         if path is not None:
-            write_text(path, document, "HTML")
+            write_text(path, document, "HTML", force=force)
         return document
 
     def plot(self) -> Any:  # noqa: ANN401 - matplotlib's Figure, an optional import
