@@ -148,9 +148,12 @@ class Running:
         while self.process.poll() is None and self.scene.names() <= expected:
             time.sleep(0.001)
 
-    def workers(self) -> list[int]:
-        """The processes that it has started to do its jobs."""
-        return [pid for pid, words in self.session() if b"spawn_main" in words]
+    def first_workers(self) -> list[int]:
+        """The processes that do its jobs, as soon as there are any; none if it ends before."""
+        workers: list[int] = []
+        while not workers and self.process.poll() is None:
+            workers = [pid for pid, words in self.session() if b"spawn_main" in words]
+        return workers
 
     def session(self) -> list[tuple[int, bytes]]:
         """The processes that it has started, and theirs, with their command lines."""

@@ -42,8 +42,10 @@ def kill(scene: Scene, known: Known, chance: random.Random, target: Target = "pr
     running = scene.start()
     how = signal.SIGKILL if target == "worker" else chance.choice(SIGNALS)
     _wait(running, known, chance)
-    workers = running.workers() if target == "worker" else []
-    _send(running, how, chance.choice(workers) if workers else None)
+    if target == "program":
+        _send(running, how, None)
+    elif workers := running.first_workers():
+        _send(running, how, chance.choice(workers))
     code, complaint = running.end()
     orphans, found = running.orphans(), scene.states()
     violations = [*known.violations(scene, found), *(["processes were left"] if orphans else [])]
