@@ -244,8 +244,8 @@ def staged(
     try:
         for weights in source.weights:
             place_weights(weights, target, mode, made)
-        with os_errors(target):
-            like = target if target.exists() else source.path
+        like = target if target.exists() else source.path
+        with os_errors(like, "read"):
             permissions = stat.S_IMODE(like.stat().st_mode)
         with replacing(target, permissions) as file:
             with os_errors(target):

@@ -1,6 +1,8 @@
 """Weights carried over as bytes: the same result as parsing and serializing the whole model."""
 
+import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu import patch_file, patch_model, revert_file
+from onnx_jumprelu import ModelFileError, patch_file, patch_model, revert_file
 from onnx_jumprelu.files.large_weights import (
     LARGE,
     FramingError,
@@ -17,6 +19,7 @@ from onnx_jumprelu.files.large_weights import (
     with_large_weights,
     without_large_weights,
 )
+from onnx_jumprelu.files.models import load, staged
 from tests.models import RELU, f32, parse
 
 SIDE = 200  # 200 x 200 float32 are larger than LARGE
@@ -149,6 +152,36 @@ def test_two_weights_of_one_name_are_parsed_whole(tmp_path: Path) -> None:
     patched = patch_file(tmp_path / "model.onnx", jump=0.5).output
     assert patched is not None
     assert patched.read_bytes() == patch_model(model, 0.5).model.SerializeToString()
+
+
+@pytest.mark.parametrize("change", ["cut short", "rewritten", "replaced", "removed"])
+def test_a_file_that_changes_before_its_weights_are_copied(change: str, tmp_path: Path) -> None:
+    """One line, nothing written; a mapped file that is cut short would end the process."""
+    path, target = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    onnx.save(model_with_weights(), path)
+    source = load(path, weights=False)
+    assert source.large_weights
+    if change == "cut short":
+        os.truncate(path, 100_000)
+    elif change == "rewritten":
+        path.write_bytes(bytes(path.stat().st_size))
+    elif change == "replaced":
+        onnx.save(model_with_weights(), tmp_path / "new.onnx")
+        (tmp_path / "new.onnx").replace(path)
+    else:
+        path.unlink()
+    message = "cannot be read" if change == "removed" else "was changed by another program in the meantime"
+    with pytest.raises(ModelFileError, match=rf"model\.onnx: {message}"), staged(source.model, target, source):
+        pass
+    assert not target.exists()
+
+
+def test_the_weights_are_not_in_memory(tmp_path: Path) -> None:
+    onnx.save(model_with_weights(), tmp_path / "model.onnx")
+    source = load(tmp_path / "model.onnx", weights=False)
+    assert source.model.ByteSize() < LARGE < (tmp_path / "model.onnx").stat().st_size
+    assert source.sha256 == hashlib.sha256((tmp_path / "model.onnx").read_bytes()).hexdigest()
+    assert source.sha256 == load(tmp_path / "model.onnx").sha256
 
 
 BAD_FRAMING = [b"\x07", b"\x0b", b"\x0a\x05ab", b"\x80", b"\x08" + b"\x80" * 11, b"\x3a\x00\x3a\x00"]
