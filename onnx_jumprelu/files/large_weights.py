@@ -58,10 +58,14 @@ class FileBytes:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Bytes that stay in the file of a model: from `start` to `end`."""
+    """Bytes that stay in the file of a model: from `start` to `end`.
+
+    `raw_size` is the number of bytes of raw data in them, None where the numbers are in a list.
+    """
 
     start: int
     end: int
+    raw_size: int | None = None
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -190,10 +194,16 @@ def without_large_weights(file: BinaryIO, size: int) -> tuple[bytes, dict[bytes,
         if len(chunk) <= LARGE:
             chunks.append(bytes(chunk))
             continue
-        large[name] = Stretch(chunk.start, chunk.end)
+        large[name] = Stretch(chunk.start, chunk.end, _raw_size(content))
         fields_kept = [bytes(part) for part, kept in _tensor_parts(content) if kept]
         chunks += [_head(INITIALIZER, fields_kept), *fields_kept]
     return b"".join([bytes(whole[: graph.start]), _head(GRAPH, chunks), *chunks, bytes(whole[graph.end :])]), large
+
+
+def _raw_size(tensor: View) -> int | None:
+    """How many bytes of raw data a tensor has, None where its numbers are in a list."""
+    found = [field for field in fields(tensor) if field.number == TensorProto.RAW_DATA_FIELD_NUMBER]
+    return found[-1].end - found[-1].content if found else None
 
 
 def with_large_weights(model: bytes, large: Mapping[bytes, Stretch]) -> Chunks:

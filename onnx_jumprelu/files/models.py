@@ -100,7 +100,7 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
     except DecodeError as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
     with naming(path, ModelFileError):
-        check_wellformed(model, {name.decode(errors="replace") for name in large})
+        check_wellformed(model, {name.decode(errors="replace"): left.raw_size for name, left in large.items()})
     return ModelFile(path, model, sha256, checked_weights(path, model), stamp, large)
 
 

@@ -11,7 +11,7 @@ from onnx import FunctionProto, NodeProto
 from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.graphs.scopes import function_key, subgraphs_of
 
-MOST_NODES = 50_000  # that calls stand for; functions that call two of the next level reach millions in 20 levels
+MOST_NODES = 30_000  # that calls stand for; functions that call two of the next level reach millions in 20 levels
 MOST_LEVELS = 100
 MAIN = ""
 WAY_OUT = "export the model without functions, or inline them"

@@ -16,6 +16,7 @@ BITS = {
     **dict.fromkeys(("BOOL", "INT8", "UINT8"), 8),
     **dict.fromkeys(("INT4", "UINT4"), 4),
 }
+BITS_OF_A_BYTE = 8
 NUMBERS_PER_COMPLEX = 2
 
 
@@ -24,23 +25,45 @@ def elem_type_problem(elem_type: int) -> str | None:
     return None if elem_type in ELEM_TYPES else f"the element type {elem_type} does not exist"
 
 
-def tensor_problem(tensor: TensorProto, *, has_data: bool = True) -> str | None:
-    """What is wrong with a stored tensor, None for one that can be read.
+def tensor_problem(tensor: TensorProto) -> str | None:
+    """What is wrong with a stored tensor, None for one that can be read."""
+    problem = _type_problem(tensor)
+    if problem or tensor.data_location == TensorProto.EXTERNAL:
+        return problem
+    if tensor.HasField("raw_data"):
+        return raw_data_problem(tensor, len(tensor.raw_data))
+    name = TensorProto.DataType.Name(tensor.data_type)
+    if name != "STRING" and BITS.get(name, 0) < BITS_OF_A_BYTE:
+        return None  # several values in one entry
+    wanted = math.prod(tensor.dims) * (NUMBERS_PER_COMPLEX if name.startswith("COMPLEX") else 1)
+    return _size_problem(
+        tensor, wanted, len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))), "numbers"
+    )
+
+
+def raw_data_problem(tensor: TensorProto, size: int | None) -> str | None:
+    """What is wrong with a tensor whose raw data are or were `size` bytes, None for one that can be read.
 
     Args:
-        tensor: The tensor.
-        has_data: False for a tensor whose data are elsewhere and are not looked at.
+        tensor: The tensor, of which only the type and the shape are looked at.
+        size: Number of bytes, None where it is not known.
     """
-    if tensor.data_type not in ELEM_TYPES:
-        return elem_type_problem(tensor.data_type)
+    bits = BITS.get(TensorProto.DataType.Name(tensor.data_type)) if tensor.data_type in ELEM_TYPES else None
+    problem = _type_problem(tensor)
+    if problem or bits is None or size is None:
+        return problem
+    return _size_problem(tensor, -(-math.prod(tensor.dims) * bits // BITS_OF_A_BYTE), size, "bytes")
+
+
+def _type_problem(tensor: TensorProto) -> str | None:
     if any(size < 0 for size in tensor.dims):
         return f"its shape {list(tensor.dims)} has a negative size"
-    if not has_data or tensor.data_location == TensorProto.EXTERNAL:
+    return elem_type_problem(tensor.data_type)
+
+
+def _size_problem(tensor: TensorProto, wanted: int, stored: int, unit: str) -> str | None:
+    if wanted == stored:
         return None
-    wanted, stored = _wanted_and_stored(tensor)
-    if wanted is None or wanted == stored:
-        return None
-    unit = "bytes" if tensor.HasField("raw_data") else "numbers"
     return f"its shape {list(tensor.dims)} needs {wanted} {unit}, and it has {stored}"
 
 
@@ -55,15 +78,3 @@ def sparse_problem(sparse: SparseTensorProto) -> str | None:
     if len(values) != 1 or indices not in (values, [*values, len(shape)]):
         return f"values of shape {values} and indices of shape {indices} do not make a sparse tensor of shape {shape}"
     return None
-
-
-def _wanted_and_stored(tensor: TensorProto) -> tuple[int | None, int]:
-    """How many bytes, or entries of a list, a tensor's shape needs (None for an unlisted type), and how many it has."""
-    count, name = math.prod(tensor.dims), TensorProto.DataType.Name(tensor.data_type)
-    bits = BITS.get(name)
-    if tensor.HasField("raw_data"):
-        return None if bits is None else -(-count * bits // 8), len(tensor.raw_data)
-    stored = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
-    if name.startswith("COMPLEX"):
-        return NUMBERS_PER_COMPLEX * count, stored
-    return count if name == "STRING" or (bits is not None and bits % 8 == 0) else None, stored

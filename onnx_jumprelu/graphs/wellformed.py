@@ -21,7 +21,7 @@ from onnx_jumprelu.errors import ModelFileError
 from onnx_jumprelu.graphs.function_calls import check_calls
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, domain_of, function_key, newest_opset, subgraphs_of
 from onnx_jumprelu.graphs.signatures import signature_of, signature_problem
-from onnx_jumprelu.graphs.stored_tensors import elem_type_problem, sparse_problem, tensor_problem
+from onnx_jumprelu.graphs.stored_tensors import elem_type_problem, raw_data_problem, sparse_problem, tensor_problem
 from onnx_jumprelu.graphs.uses import outer_tensors_used
 
 MOST_GRAPHS = 30  # nested in each other; protobuf itself reads 33
@@ -31,14 +31,16 @@ SHOWN = 80  # characters of a name
 # The field that an attribute of each type must have; numbers, texts and lists are 0 or empty where they are left out.
 NEEDED_FIELDS = {AttributeProto.GRAPH: "g", AttributeProto.TENSOR: "t", AttributeProto.SPARSE_TENSOR: "sparse_tensor"}
 Names = Collection[str]
+NOTHING: Mapping[str, int | None] = {}
 
 
-def check_wellformed(model: ModelProto, without_data: Names = ()) -> None:
+def check_wellformed(model: ModelProto, left_out: Mapping[str, int | None] = NOTHING) -> None:
     """Check a model. The cost is linear in its size, and it is not changed.
 
     Args:
         model: The model.
-        without_data: Names of the initializers of the main graph whose data have been left out on purpose.
+        left_out: How many bytes of raw data have been left out on purpose of initializers of the main graph, by their
+            names; None where that is not known.
 
     Raises:
         ModelFileError: it is not a valid model; the message says which rule it breaks, and where.
@@ -50,7 +52,7 @@ def check_wellformed(model: ModelProto, without_data: Names = ()) -> None:
         _refuse("metadata", _texts_problem(text for entry in model.metadata_props for text in (entry.key, entry.value)))
         if len(bodies) < len(model.functions):
             _refuse("functions", "two have the same name")
-        _Nodes(model, bodies).check_graph(model.graph, (), without_data)
+        _Nodes(model, bodies).check_graph(model.graph, (), left_out)
         for function in model.functions:
             _Nodes(function, bodies).check_function(function)
         check_calls(model.graph.node, bodies)
@@ -72,7 +74,9 @@ class _Nodes:
         made = self._check_nodes(function.node, (frozenset(function.input),))
         _refuse(where, _lacking(function.output, made, function.input))
 
-    def check_graph(self, graph: GraphProto, outer: Sequence[Names], without_data: Names = ()) -> None:
+    def check_graph(
+        self, graph: GraphProto, outer: Sequence[Names], left_out: Mapping[str, int | None] = NOTHING
+    ) -> None:
         """`outer` are the names of the tensors of each graph around this one."""
         where = f"graph '{_shown(graph.name)}'"
         if len(outer) >= 2 * MOST_GRAPHS - 1:
@@ -83,8 +87,9 @@ class _Nodes:
         for value in (*graph.input, *graph.value_info, *graph.output):
             _refuse(f"tensor '{_shown(value.name)}'", _names_problem([value.name]) or _type_problem(value.type))
         for tensor in graph.initializer:
-            problem = tensor_problem(tensor, has_data=tensor.name not in without_data)
-            _refuse(f"initializer '{_shown(tensor.name)}'", problem)
+            name = tensor.name
+            problem = raw_data_problem(tensor, left_out[name]) if name in left_out else tensor_problem(tensor)
+            _refuse(f"initializer '{_shown(name)}'", problem)
         for sparse in graph.sparse_initializer:
             _refuse(f"initializer '{_shown(sparse.values.name)}'", sparse_problem(sparse))
         made = self._check_nodes(graph.node, (*outer, given))

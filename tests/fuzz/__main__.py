@@ -20,9 +20,9 @@ from pathlib import Path
 
 from tests.fuzz.mutations import KINDS
 from tests.fuzz.trials import try_input
-from tests.fuzz.workers import run
+from tests.fuzz.workers import Failure, run
 
-MOST_SHOWN = 40
+MOST_SHOWN = 3  # failures in one place
 
 
 def main() -> int:
@@ -42,16 +42,18 @@ def main() -> int:
         print(f"files are in {folder}")
         print(f"{try_input(given.seed, given.only, kinds, folder)}: nothing failed")
         return 0
+    seen: Counter[str] = Counter()
+
+    def show(failure: Failure) -> None:
+        seen[failure.where or failure.what] += 1
+        if seen[failure.where or failure.what] <= MOST_SHOWN:
+            print(f"FAILED --seed {given.seed} --only {failure.index}: {failure.what} {failure.where}", flush=True)
+
     start = time.monotonic()
-    report = run(given.seed, range(given.first, given.first + given.inputs), kinds, given.jobs)
+    report = run(given.seed, range(given.first, given.first + given.inputs), kinds, given.jobs, show)
     seconds = time.monotonic() - start
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(report.tried.items()))
     print(f"{given.inputs} inputs in {seconds:.0f} s ({1000 * seconds / given.inputs:.1f} ms each): {counts}")
-    seen: Counter[str] = Counter()
-    for failure in report.failures:
-        seen[failure.where or failure.what] += 1
-        if seen[failure.where or failure.what] <= 3:
-            print(f"FAILED --seed {given.seed} --only {failure.index}: {failure.what} {failure.where}")
     print(f"{len(report.failures)} failures in {len(seen)} places")
     return 1 if report.failures else 0
 

@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +40,12 @@ class Report:
 
     tried: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    on_failure: Callable[[Failure], object] = print
+
+    def add(self, failure: Failure) -> None:
+        """Keep a failure, and report it at once."""
+        self.failures.append(failure)
+        self.on_failure(failure)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,11 @@ class Batch:
     kinds: tuple[str, ...]
 
 
-def run(seed: int, inputs: range, kinds: tuple[str, ...], jobs: int) -> Report:
-    """Try inputs in `jobs` processes."""
-    report = Report()
+def run(
+    seed: int, inputs: range, kinds: tuple[str, ...], jobs: int, on_failure: Callable[[Failure], object] = print
+) -> Report:
+    """Try inputs in `jobs` processes; `on_failure` is called with each failure as soon as it is known."""
+    report = Report(on_failure=on_failure)
     workers = [_Worker(Batch(seed, inputs.start + job, inputs.stop, jobs, kinds)) for job in range(jobs)]
     while sum(worker.watch(report) for worker in workers):  # each of them, unlike `any`
         time.sleep(PAUSE)
@@ -91,20 +99,20 @@ class _Worker:
             if isinstance(message, int):
                 self._at, self._since = message, time.monotonic()
             elif isinstance(message, Failure):
-                report.failures.append(message)
+                report.add(message)
             else:
                 report.tried.update(message)
         if ended:
             code = self._process.exitcode
             if code:
-                report.failures.append(Failure(self._at, f"the process ended with {code}"))
+                report.add(Failure(self._at, f"the process ended with {code}"))
                 self._start(self._at + self._batch.step)
             else:
                 self._done = True
         elif time.monotonic() - self._since > SECONDS:
             self._process.kill()
             self._process.join()
-            report.failures.append(Failure(self._at, f"took more than {SECONDS:g} s"))
+            report.add(Failure(self._at, f"took more than {SECONDS:g} s"))
             self._start(self._at + self._batch.step)
         return not self._done
 
