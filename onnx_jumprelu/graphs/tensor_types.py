@@ -29,6 +29,8 @@ DISCRETE = frozenset(
 # Calls of one function with different types. More differ in most of what matters, and may double with each level of
 # functions that call functions: the types in the function are then not known.
 MOST_SIGNATURES = 64
+INFERENCE_ERROR = "Inference error(s)"  # how shape inference begins the list of what it found in one graph
+UNKNOWN_OPERATOR = "Cannot infer type and shape for node"
 INVENTED_DIMENSION = "unk__"  # how shape inference names an unknown dimension
 Dimension = int | str | None
 
@@ -127,6 +129,26 @@ def _infer(model: ModelProto) -> ModelProto:
         return onnx.shape_inference.infer_shapes(model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return model  # the types that the file declares are still known
+
+
+def conflict(model: ModelProto) -> str | None:
+    """What shape inference finds wrong with the shapes or attributes of the main graph, on one line; None for nothing.
+
+    What the file declares for tensors in between is not looked at. onnxruntime refuses a model with such a conflict.
+    """
+    given = _skeleton(model)
+    del given.graph.value_info[:]
+    for value in given.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    try:
+        onnx.shape_inference.infer_shapes(given, strict_mode=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        # Errors within an operator's own definition may be onnx's; onnxruntime has definitions of its own. An operator
+        # that onnx does not know is not a conflict.
+        return text if text.count(INFERENCE_ERROR) == 1 and UNKNOWN_OPERATOR not in text else None
+    return None
 
 
 def _skeleton(model: ModelProto) -> ModelProto:

@@ -28,8 +28,25 @@ MOST_GRAPHS = 30  # nested in each other; protobuf itself reads 33
 LONGEST_NAME = 2**16
 NEWEST_VERSION = 2**31 - 1  # of an opset, which onnx reads as a C int
 SHOWN = 80  # characters of a name
-# The field that an attribute of each type must have; numbers, texts and lists are 0 or empty where they are left out.
-NEEDED_FIELDS = {AttributeProto.GRAPH: "g", AttributeProto.TENSOR: "t", AttributeProto.SPARSE_TENSOR: "sparse_tensor"}
+# The field that holds the value of an attribute of each type. Numbers, texts and lists may be left out: 0, or empty.
+VALUES = {
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+    AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSORS: "tensors",
+    AttributeProto.GRAPHS: "graphs",
+    AttributeProto.SPARSE_TENSORS: "sparse_tensors",
+    AttributeProto.TYPE_PROTOS: "type_protos",
+}
+FIELDS = frozenset(VALUES.values())
+MESSAGES = ("g", "t", "sparse_tensor", "tp")
 Names = Collection[str]
 NOTHING: Mapping[str, int | None] = {}
 
@@ -66,6 +83,7 @@ class _Nodes:
     def __init__(self, owner: ModelProto | FunctionProto, bodies: Mapping[str, FunctionProto]) -> None:
         self._versions = {domain_of(entry.domain): entry.version for entry in owner.opset_import}
         self._bodies = bodies
+        self._in_function = isinstance(owner, FunctionProto)
         _refuse("imports", _names_problem(self._versions))
 
     def check_function(self, function: FunctionProto) -> None:
@@ -123,10 +141,15 @@ class _Nodes:
                 _refuse(where, f"reads '{_shown(name)}', which nothing makes")
         _refuse(where, self._call_problem(node))
         for entry in node.attribute:
-            problem = _value_problem(entry)
+            problem = self._reference_problem(entry) if entry.ref_attr_name else _value_problem(entry)
             _refuse(where, problem and f"attribute '{_shown(entry.name)}': {problem}")
         for _, graph in subgraphs_of(node):
             self.check_graph(graph, visible)
+
+    def _reference_problem(self, entry: AttributeProto) -> str | None:
+        if self._in_function:
+            return None
+        return f"refers to the attribute '{_shown(entry.ref_attr_name)}' of a function, and its node is not in one"
 
     def _call_problem(self, node: NodeProto) -> str | None:
         """What of a node its function or its operator does not allow, None for an operator that onnx does not know."""
@@ -179,9 +202,13 @@ def _lacking(wanted: Iterable[str], *known: Names) -> str | None:
 
 
 def _value_problem(entry: AttributeProto) -> str | None:
-    needed = NEEDED_FIELDS.get(entry.type)
-    if needed and not entry.ref_attr_name and not entry.HasField(needed):
+    field = VALUES.get(entry.type)
+    if field is None:
+        return "has no type"
+    if field in MESSAGES and not entry.HasField(field):
         return "has no value"
+    if any(held.name in FIELDS and held.name != field for held, _ in entry.ListFields()):
+        return "has a value of another type than its own"
     tensors = [entry.t, *entry.tensors] if entry.HasField("t") else entry.tensors
     sparse = [entry.sparse_tensor, *entry.sparse_tensors] if entry.HasField("sparse_tensor") else entry.sparse_tensors
     problems = (*map(tensor_problem, tensors), *map(sparse_problem, sparse))

@@ -12,6 +12,7 @@ from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, domain_of, required_inp
 from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType, dtype_name, infer_types
 
 SUPPORTED = (TensorProto.FLOAT, TensorProto.DOUBLE)
+MOST_CLASSES = 1_000_000  # losses have arrays of this size
 FIRST_OPSET_WITH_SOFTMAX_OVER_ONE_AXIS = 13
 
 
@@ -78,6 +79,8 @@ def find_endpoints(model: ModelProto, input_name: str | None = None, output_name
         raise GradientError(
             f"output '{output}' has another element type than input '{source}'; leave out the final Cast"
         )
+    if shape[1] > MOST_CLASSES:
+        raise GradientError(f"output '{output}' has {shape[1]} classes; at most {MOST_CLASSES:,} are supported")
     if shape[1] < 2:
         raise GradientError(f"output '{output}' has {shape[1]} class; a classifier with at least 2 is needed")
     return Endpoints(source, given.shape, given.elem_type, logits, shape[1], len(shape) - 2, stripped)
@@ -130,4 +133,4 @@ def _is_softmax_or_identity(node: NodeProto, model: ModelProto, types: dict[str,
     default = -1 if opset >= FIRST_OPSET_WITH_SOFTMAX_OVER_ONE_AXIS else 1
     axis = int(attribute(node, "axis", default))
     shape = types.get(node.output[0], TensorType()).shape
-    return shape is not None and axis % len(shape) == 1
+    return shape is not None and shape != () and axis % len(shape) == 1

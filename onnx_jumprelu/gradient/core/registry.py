@@ -160,7 +160,7 @@ class Node:
         if entry is None:
             return default
         value = helper.get_attribute_value(entry)
-        return value.decode() if isinstance(value, bytes) else value
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
 
     def number(self, name: str, default: float) -> float:
         """An attribute that is a number."""
