@@ -62,7 +62,7 @@ class Target:
     @property
     def folder(self) -> Path | None:
         """The folder to which the names of its external weights are relative, None for a model in memory."""
-        return None if self.path is None else self.path.parent.resolve()
+        return None if self.path is None else Path(os.path.realpath(self.path.parent))
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ def same(one: Path, other: Path) -> bool:
     """Whether two paths are, or would be, the same file."""
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)  # unlike Path.resolve, it ends in a circle of links
 
 
 def check_output(path: str | Path, kind: FileKind, others: Iterable[Path] = (), *, force: bool = False) -> None:

@@ -249,9 +249,9 @@ def _path(source: str | Path) -> Path:
 
 
 def _check_distinct(jobs: list[_Job]) -> None:
-    sources: dict[Path, Path] = {}
+    sources: dict[str, Path] = {}
     for job in jobs:
-        other = sources.setdefault(job.target.resolve(), job.source)
+        other = sources.setdefault(os.path.realpath(job.target), job.source)
         if other is not job.source:
             raise OptionError(f"{other} and {job.source} would both be written to {job.target}; patch them separately")
 

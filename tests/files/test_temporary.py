@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 from onnx_jumprelu import FileOptions, ModelFileError, patch_file, revert_file
+from onnx_jumprelu.cli import main
 from onnx_jumprelu.files.atomic import replacing, write_text
 from onnx_jumprelu.files.models import check_model_output, load
 from onnx_jumprelu.files.temporary import temporary
@@ -193,6 +194,27 @@ def test_a_link_is_not_patched_in_place(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=message):
         revert_file(link, files=FileOptions(in_place=True))
     assert (model.read_bytes(), link.is_symlink()) == (before, True)
+
+
+def test_an_output_that_is_a_link_becomes_a_file(model: Path, tmp_path: Path) -> None:
+    """What the link leads to, if anything, stays as it is."""
+    (tmp_path / "other.onnx").write_bytes(model.read_bytes())
+    for name, to in (("circle", "circle"), ("dangling", "nothing"), ("link", "other.onnx")):
+        (tmp_path / name).symlink_to(to)
+        patch_file(model, tmp_path / name, 0.5)
+        assert not (tmp_path / name).is_symlink()
+        assert load(tmp_path / name).sha256 != load(model).sha256
+    assert (tmp_path / "other.onnx").read_bytes() == model.read_bytes()
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("name", ["circle", "dangling"])
+def test_a_model_that_is_a_link_to_nothing(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).symlink_to(name.replace("dangling", "nothing"))
+    for command in (["inspect"], ["patch", "--jump", "1"], ["patch", "--jump", "1", "--in-place"], ["revert"]):
+        assert main([command[0], str(tmp_path / name), *command[1:]]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path / name}: cannot be read" in line
 
 
 def test_nothing_is_mapped_that_could_be_cut_short(model: Path, tmp_path: Path) -> None:
