@@ -52,9 +52,7 @@ def test_the_cases_of_operators_that_rectify_or_hold_graphs(tmp_path: Path) -> N
             yield examine(name, onnx_models.subject_of(case, tmp_path / name))
 
     found = total(each())
-    # Reported as a fault until the zero of such a function body, which CastLike makes, is found.
-    known = [fault for fault in found.faults if "relu_expanded" in fault]
-    assert [fault for fault in found.faults if fault not in known] == []
+    assert found.faults == []
     assert found.counts["models inspected"] > 60
     assert found.counts["models patched"] >= 4
 
