@@ -180,7 +180,7 @@ class Examination:
             self.found.counts[f"patched: {way}"] += 1
             self.found.refusals.update(reason(skipped.reason) for skipped in patched.skipped)
             tensors_of = {site.name: site.tensor for site in sites}
-            chosen = {tensors_of[site.name]: jumps[site.name] for site in patched.sites}
+            chosen = [(tensors_of[site.name], jumps[site.name]) for site in patched.sites]
             keeps_nan = way == "keep_nan" or patched.lowering == "cast-mul"
             judged = [self._accepted(target), self._reverts(target)]
             if not self.original.subject.is_large or not self.found.counts["outputs compared"]:
@@ -191,7 +191,7 @@ class Examination:
 
     def _jump(self, site: ActivationSite, way: str) -> Jump:
         """A value that the site outputs, so that some values lie at the jump, some below and some above."""
-        value, at = self.original.values.get(site.tensor), np.asarray(JUMP)
+        value, at = self.original.values.get(site.tensor) if site.scope == "main" else None, np.asarray(JUMP)
         if way != "jump_input" and value is not None and value.dtype.kind == "f":
             positive = np.sort(value[np.isfinite(value) & (value > 0)].ravel())
             below = positive[positive < positive[-1:]]  # an upper bound may be the largest, and above it is nothing
@@ -207,7 +207,7 @@ class Examination:
         if problem is not None:
             yield f"onnx's checker refuses the output: {problem}"
 
-    def _computes(self, patched: Path, jumps: Mapping[str, Jump], *, keep_nan: bool) -> Iterator[str]:
+    def _computes(self, patched: Path, sites: Sequence[tuple[str, Jump]], *, keep_nan: bool) -> Iterator[str]:
         """The output loads in onnxruntime where the original does, and equals the oracle's rewrite."""
         try:
             running = None if self.original.session is None else session(patched)
@@ -218,7 +218,7 @@ class Examination:
             self.found.skip(self.name, f"not compared: {self.original.trial}")
             return
         try:
-            expected_model = rewritten(self.original.model, jumps, keep_nan=keep_nan)
+            expected_model = rewritten(self.original.model, sites, keep_nan=keep_nan)
         except ValueError as error:
             self.found.skip(self.name, f"not compared: {reason(str(error))}")
             return
@@ -226,7 +226,7 @@ class Examination:
         oracle.write_bytes(expected_model.SerializeToString())
         feeds, unpatched = self.original.trial
         actual, expected = outputs(running, feeds), outputs(session(oracle), feeds)
-        if not same(actual, expected) and onnx.TensorProto.FLOAT16 in {jump.elem_type for jump in jumps.values()}:
+        if not same(actual, expected) and onnx.TensorProto.FLOAT16 in {jump.elem_type for _, jump in sites}:
             # On the CPU, onnxruntime computes float16 in float32 and rounds less often than ONNX says.
             actual, expected = (reference_outputs(onnx.load(path), feeds) for path in (patched, oracle))
             self.found.counts["compared in the reference evaluator"] += 1

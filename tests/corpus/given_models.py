@@ -1,4 +1,4 @@
-"""Models that lie in folders: the samples; networks and cases that the project does not ship."""
+"""Models that lie in folders (samples; networks and cases that the project does not ship), and models as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.conftest import REPOSITORY, SHARED
-from tests.corpus.subjects import MissingError, Source, Subject
+from tests.corpus.subjects import MissingError, Source, Subject, written
+from tests.models import parse
 
 # The cases that break ONNX's rules, or cost exponential time, by the beginning of their names.
 BROKEN = ("element_type_", "function", "if_without_")
@@ -32,3 +33,33 @@ SAMPLES = _source(REPOSITORY / "sample_models")
 NETWORKS = _source(SHARED / "models", "mnist_lenet.onnx", "cifar_resnet20.onnx")
 # Small inputs that once went wrong, some of them not valid. The one named here stands for all where they are missing.
 CASES = _source(SHARED / "cases", "max_zeros_like.onnx")
+
+# Rectifiers in branches, in a loop, and in functions whose tensors have the same names.
+SCOPES = """
+<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+scopes (float[N, 4] x, bool flag) => (float[N, 4] y) {
+    a = Relu(x)
+    b = If (flag) <
+        then_branch = yes () => (float[N, 4] yes_out) { below = Sub(a, x)  yes_out = Relu(below) },
+        else_branch = no () => (float[N, 4] no_out) { no_out = Relu(x) }
+    >
+    trips = Constant <value_int = 3> ()
+    c = Loop (trips, , b) <
+        body = step (int64 i, bool go, float[N, 4] state) => (bool go_on, float[N, 4] next) {
+            go_on = Identity(go)
+            more = Add(state, x)
+            next = Relu(more)
+        }
+    >
+    y = my.Outer(c)
+}
+<domain: "my", opset_import: ["" : 18, "my" : 1]>
+Outer (u) => (w) { v = my.Inner(u)  w = Relu(v) }
+<domain: "my", opset_import: ["" : 18]>
+Inner (u) => (w) {
+    tenth = Constant <value_float = 0.1> ()
+    less = Sub(u, tenth)
+    w = Relu(less)
+}
+"""
+TEXTS = Source(lambda: ["scopes"], lambda _, to: written(parse(SCOPES), to))

@@ -6,7 +6,7 @@ which itself stays as it was, whatever its form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,15 @@ class Jump:
     elem_type: int | None
 
 
-def rewritten(model: ModelProto, jumps: Mapping[str, Jump], *, keep_nan: bool) -> ModelProto:
+def rewritten(model: ModelProto, sites: Sequence[tuple[str, Jump]], *, keep_nan: bool) -> ModelProto:
     """A copy of a model with the rectifiers whose output tensors are given made JumpReLUs.
 
     Raises:
-        ValueError: a tensor is not there, there are two of its name, or its element type has to be known.
+        ValueError: a tensor is not there, tensors of one name differ, or an element type has to be known.
     """
+    jumps = dict(sites)
+    if any(not np.array_equal(jump.value, jumps[tensor].value) for tensor, jump in sites):
+        raise ValueError("tensors of one name have different jumps")
     result = ModelProto()
     result.CopyFrom(model)
     done: list[str] = []
@@ -44,8 +47,8 @@ def rewritten(model: ModelProto, jumps: Mapping[str, Jump], *, keep_nan: bool) -
         nodes = [new for node in graph.node for new in _lowered(node, jumps, opset, done, keep_nan=keep_nan)]
         del graph.node[:]
         graph.node.extend(nodes)
-    if sorted(done) != sorted(jumps):
-        raise ValueError(f"the rectifiers are not those of the model: {sorted(done)}, not {sorted(jumps)}")
+    if sorted(done) != sorted(tensor for tensor, _ in sites):
+        raise ValueError("tensors that are no rectifiers have the names of some that are")
     return result
 
 

@@ -27,6 +27,7 @@ SOURCES: dict[str, Source] = {
     "samples": given_models.SAMPLES,
     "networks": given_models.NETWORKS,
     "cases": given_models.CASES,
+    "texts": given_models.TEXTS,
 }
 
 LONGEST = 300  # seconds for one model, which takes a few on an idle machine

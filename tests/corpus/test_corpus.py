@@ -45,6 +45,12 @@ def test_every_way_of_patching_a_sample() -> None:
     assert found.counts["proved by verify"] == len(examining.EVERY_WAY)
 
 
+def test_rectifiers_in_branches_loops_and_functions() -> None:
+    found = run.run_one("texts/scopes")
+    assert found.faults == []
+    assert found.counts["outputs that the patch changes"] == found.counts["outputs compared"] >= len(LOWERINGS)
+
+
 def test_the_cases_of_operators_that_rectify_or_hold_graphs(tmp_path: Path) -> None:
     def each() -> Iterator[Findings]:
         for name, case in onnx_models.of_operators(*OPERATORS).items():
