@@ -137,7 +137,7 @@ def read_provenance(model: ModelProto) -> Provenance:
         raise ProvenanceError("the model has no record of a patch (metadata_props onnx_jumprelu.*)")
     try:
         return _parse(entries)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, binascii.Error) as error:
         raise ProvenanceError(
             f"the record of the patch is damaged ({error!r}); start again from the original file"
         ) from error
@@ -148,30 +148,44 @@ def _parse(entries: dict[str, str]) -> Provenance:
     undo: dict[str, Any] = json.loads(entries["revert"])
     sites = tuple(
         PatchedSite(
-            name=site["name"],
-            scope=site["scope"],
-            tensor=site["tensor"],
+            name=_text(site["name"]),
+            scope=_text(site["scope"]),
+            tensor=_text(site["tensor"]),
             parameters=Parameters.from_json(jumps[site["name"]], "a jump"),
-            lowering=site["lowering"],
-            inputs={} if site["jump_input"] is None else {"jump": site["jump_input"]},
-            added=tuple(site["added"]),
+            lowering=_text(site["lowering"]),
+            inputs={} if site["jump_input"] is None else {"jump": _text(site["jump_input"])},
+            added=_texts(site["added"]),
             original=base64.b64decode(site["original"], validate=True),
-            input=site.get("input", ""),
+            input=_text(site.get("input", "")),
         )
         for site in undo["sites"]
     )
+    if sorted(jumps) != sorted(site.name for site in sites):
+        raise ValueError("its sites and its jumps do not belong together")
     return Provenance(
         version=entries["version"],
         lowering=entries["lowering"],
         keep_nan=entries["keep_nan"] == "true",
         input_sha256=entries["input_sha256"],
         sites=sites,
-        shared={scope: tuple(names) for scope, names in undo["shared"].items()},
-        jump_input=undo["jump_input"],
-        jump_inputs=tuple(undo["jump_inputs"]),
-        functions=tuple(undo["functions"]),
-        imports=tuple(undo["imports"]),
+        shared={scope: _texts(names) for scope, names in undo["shared"].items()},
+        jump_input=_text(undo["jump_input"]),
+        jump_inputs=_texts(undo["jump_inputs"]),
+        functions=_texts(undo["functions"]),
+        imports=_texts(undo["imports"]),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not text")
+    return value
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r:.40} is not a list")
+    return tuple(map(_text, values))
 
 
 def drop_provenance(model: ModelProto) -> None:

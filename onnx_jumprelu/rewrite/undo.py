@@ -239,7 +239,7 @@ def _is_ours(domain: str, name: str, record: Provenance) -> bool:
 def _remove_last(values: object, names: Iterable[str]) -> None:
     """Delete the last entry of each name, if there is one: a patch appends."""
     last = {value.name: index for index, value in enumerate(values)}  # type: ignore[arg-type, var-annotated]
-    for index in sorted((last[name] for name in names if name in last), reverse=True):
+    for index in sorted({last[name] for name in names if name in last}, reverse=True):
         del values[index]  # type: ignore[attr-defined]
 
 

@@ -1,6 +1,8 @@
 """Reverting: the original's bytes for an unchanged patched model, a clear refusal where the graph was changed."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -110,6 +112,35 @@ def test_a_damaged_record_is_refused(key: str, value: str) -> None:
     next(entry for entry in patched.metadata_props if entry.key == PREFIX + key).value = value
     with pytest.raises(ProvenanceError, match="record of the patch is damaged"):
         revert_model(patched)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record["sites"].pop(),
+        lambda record: record["sites"].append(record["sites"][0]),
+        lambda record: record["sites"][0].update(scope=[]),
+        lambda record: record["sites"][0].update(tensor=1),
+        lambda record: record["sites"][0].update(added="a/above"),
+        lambda record: record.update(functions=[None]),
+    ],
+)
+def test_a_record_with_wrong_entries_is_damaged(damage: Callable[[dict[str, Any]], object]) -> None:
+    patched = patch_model(parse(TWO), 0.5).model
+    entry = next(entry for entry in patched.metadata_props if entry.key == PREFIX + "revert")
+    record = json.loads(entry.value)
+    damage(record)
+    entry.value = json.dumps(record)
+    with pytest.raises(ProvenanceError, match="record of the patch is damaged"):
+        revert_model(patched)
+    assert "damaged" in str(record_note(patched))
+
+
+def test_an_input_that_the_record_names_twice() -> None:
+    patched = patch_model(parse(TWO), 0.5, jump_input=True).model
+    entry = next(entry for entry in patched.metadata_props if entry.key == PREFIX + "revert")
+    entry.value = entry.value.replace('"jump_inputs":["jump"]', '"jump_inputs":["jump","jump"]')
+    assert revert_model(patched) == parse(TWO)
 
 
 def test_a_damaged_original_node_is_refused() -> None:
