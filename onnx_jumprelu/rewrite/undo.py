@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -150,26 +150,30 @@ def _restore(undo: ScopeUndo, sites: list[PatchedSite]) -> None:
         if site.tensor not in undo.makers:
             raise changed(f"no node outputs '{site.tensor}'")
         index = undo.makers[site.tensor]
-        end, original = undo.scope.nodes[index], _original(site)
-        jumprelu = jumprelus.get(site.tensor)
-        capped = jumprelu is None and end.op_type == original.op_type and bool(end.input)
-        if capped:  # the original node is still there, and caps
-            jumprelu, original = jumprelus.get(tensors.plain(end.input[0])), copy.deepcopy(end)
-        if jumprelu is None:
-            raise changed(f"'{site.tensor}' is not a JumpReLU now")
-        _read(original, jumprelu.x, site, tensors, capped=capped)
-        undo.restored[index] = original
-        undo.jumprelus[site.tensor] = jumprelu
+        node, jumprelu = _come_back(site, undo.scope.nodes[index], tensors, jumprelus)
+        undo.restored[index], undo.jumprelus[site.tensor] = node, jumprelu
 
 
-def _read(node: NodeProto, x: str, site: PatchedSite, tensors: Tensors, *, capped: bool) -> None:
-    """Let the original node read the pre-activation `x`, under the name that it had where that is still the same."""
-    if capped:
-        node.input[0] = site.input if tensors.plain(site.input) == x else x
-    elif x not in {tensors.plain(name) for name in node.input}:
-        if site.input not in node.input:
-            raise changed(f"'{site.tensor}' is computed from '{x}' now")
-        node.input[list(node.input).index(site.input)] = x
+def _come_back(
+    site: PatchedSite, end: NodeProto, tensors: Tensors, jumprelus: Mapping[str, JumpReLU]
+) -> tuple[NodeProto, JumpReLU]:
+    """The node that replaces a site's last one, and the JumpReLU that goes.
+
+    It reads the pre-activation under the name that this had, where that is still the same tensor.
+    """
+    node = _original(site)
+    # Records of earlier versions do not name the pre-activation: it is what is not the zero of a Max.
+    before = site.input or next((name for name in node.input if not tensors.is_zero(name)), "")
+    places = [place for place, name in enumerate(node.input) if name == before]
+    jumprelu = jumprelus.get(site.tensor)
+    if jumprelu is None and end.op_type == node.op_type and end.input:  # the original is still there, and caps
+        node, places, jumprelu = copy.deepcopy(end), [0], jumprelus.get(tensors.plain(end.input[0]))
+    if jumprelu is None:
+        raise changed(f"'{site.tensor}' is not a JumpReLU now")
+    if not places:
+        raise changed(f"'{site.tensor}' is computed from '{jumprelu.x}' now")
+    node.input[places[0]] = before if tensors.plain(before) == jumprelu.x else jumprelu.x
+    return node, jumprelu
 
 
 def _original(site: PatchedSite) -> NodeProto:
