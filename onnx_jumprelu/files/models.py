@@ -99,9 +99,13 @@ def load(path: str | Path, *, weights: bool = True) -> ModelFile:
         model.ParseFromString(parsed)
     except DecodeError as error:
         raise ModelFileError(f"{path}: is not an ONNX model, or is cut short") from error
+    _check(path, model, large)
+    return ModelFile(path, model, sha256, checked_weights(path, model), stamp, large)
+
+
+def _check(path: Path, model: ModelProto, large: Mapping[bytes, Stretch]) -> None:
     with naming(path, ModelFileError):
         check_wellformed(model, {name.decode(errors="replace"): left.raw_size for name, left in large.items()})
-    return ModelFile(path, model, sha256, checked_weights(path, model), stamp, large)
 
 
 def opened(model: ModelProto | str | Path, *, weights: bool = True) -> ModelFile:
@@ -237,9 +241,11 @@ def staged(
         The temporary file, complete and with its weights in reach, so that it can be tried before it is moved.
 
     Raises:
-        ModelFileError: something cannot be written; the target is as it was.
+        ModelFileError: something cannot be written, or what would be written is not a valid model; the target is as it
+            was.
     """
     target = Path(target)
+    _check(source.path, model, source.large_weights)
     made: list[Path] = []
     try:
         for weights in source.weights:

@@ -307,3 +307,16 @@ def test_outputs_are_patched_in_place_next_to_their_models(folder: Path) -> None
     patched = patch_file(folder / "a.onnx", jump=0.5).output
     assert patched is not None
     assert expand([folder / "a.onnx", patched], in_place=True) == [folder / "a.onnx", patched]
+
+
+def test_a_result_that_is_not_a_valid_model_is_not_written(folder: Path) -> None:
+    """A function may be called without an argument; the Relu in its place needs it."""
+    model = patch_model(onnx.load(folder / "a.onnx"), 0.5, lowering="function").model
+    call = next(node for node in model.graph.node if node.op_type == "JumpReLU")
+    call.input[0] = ""
+    onnx.save(model, folder / "c.onnx")
+    before = sorted(folder.iterdir())
+    for write in (lambda: patch_file(folder / "c.onnx", jump=0.5), lambda: revert_file(folder / "c.onnx")):
+        with pytest.raises(JumpReLUError):
+            write()
+        assert sorted(folder.iterdir()) == before

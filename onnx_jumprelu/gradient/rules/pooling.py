@@ -13,6 +13,8 @@ from onnx_jumprelu.gradient.core.registry import Node, vjp
 from onnx_jumprelu.gradient.core.values import Value
 from onnx_jumprelu.gradient.core.windows import Windows, windows
 
+LARGEST_TILED = 2**24  # positions of an input that is tiled; a constant of this size becomes part of the gradient
+
 
 @vjp("MaxPool", since=1)
 def _max_pool(at: Node, g: Value, *_: object) -> Value:
@@ -30,8 +32,10 @@ def _max_pool(at: Node, g: Value, *_: object) -> Value:
 
 def _fits(at: Node, frame: Windows) -> bool:
     """Whether the windows tile the input without remainder."""
-    sizes = zip(at.shape()[2:], frame.kernel, strict=True)
-    return frame.tiles and all(isinstance(size, int) and size % kernel == 0 for size, kernel in sizes)
+    sizes = [size for size in at.shape()[2:] if isinstance(size, int)]
+    if not frame.tiles or len(sizes) != frame.n_axes or math.prod(sizes) > LARGEST_TILED:
+        return False
+    return all(size % kernel == 0 for size, kernel in zip(sizes, frame.kernel, strict=True))
 
 
 def _to_first_in_tiles(at: Node, g: Value, frame: Windows) -> Value:
