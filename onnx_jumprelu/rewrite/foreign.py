@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from onnx import NodeProto
 
 from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
+from onnx_jumprelu.activation.tensors import KEEPING, Tensors
 from onnx_jumprelu.graphs.scopes import Scope
 from onnx_jumprelu.graphs.uses import tensors_used
 from onnx_jumprelu.rewrite.record import mentions_patch
@@ -20,6 +21,7 @@ class ForeignJumpReLUs:
     """The JumpReLUs of one scope of a model that this tool has not patched."""
 
     def __init__(self, scope: Scope) -> None:
+        self._tensors = Tensors(scope)
         self._sites: Mapping[str, JumpReLU] = find_jumprelus(scope)
         self._ours = mentions_patch(scope.model)  # then they may well be those of an earlier patch
         self._parts: set[str] = set()  # outputs of the nodes between a pre-activation and its JumpReLU's last node
@@ -48,11 +50,12 @@ class ForeignJumpReLUs:
 
     def contain(self, node: NodeProto) -> tuple[str, str] | None:
         """For a rectifier before, inside or after a JumpReLU, why it is not patched and its input; None for others."""
-        if not node.input:
+        if not self._sites or not node.input:
             return None
         x = node.input[0]
-        if x in self._sites:
-            return self._unless_ours(f"follows a JumpReLU ({self._sites[x].shown()})", " that was "), x
+        before = next((name for name in self._tensors.behind(x, KEEPING) if name in self._sites), None)
+        if before is not None:
+            return self._unless_ours(f"follows a JumpReLU ({self._sites[before].shown()})", " that was "), x
         if any(output in self._parts or output in self._only_jump for output in node.output):
             return self._unless_ours("is part of a JumpReLU", " that was "), x
         return None

@@ -110,6 +110,21 @@ def test_a_rectifier_that_others_use_too_is_not_part_of_it() -> None:
     assert [site.tensor for site in find_activations(parse(text)) if site.patchable] == ["r"]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        "i = Identity(y)",
+        "d = Cast<to = 11>(y)  i = Cast<to = 1>(d)",
+        "q = QuantizeLinear(y, j)  i = DequantizeLinear(q, j)",
+    ],
+)
+def test_a_cap_behind_it(between: str) -> None:
+    text = f"""{HEAD} (float[N] x) => (float[N] out) <{CONSTANTS}, float six = {{6}}>
+        {{ m = Greater(x, j)  y = Where(m, x, zero)  {between}  out = Clip(i, zero, six) }}"""
+    (site,) = (site for site in find_activations(parse(text)) if site.tensor == "out")
+    assert "follows a JumpReLU (jump 0.5)" in str(site.reason)
+
+
 def test_a_cap_inside() -> None:
     text = f"""{HEAD} (float[N] x) => (float[N] y) <{CONSTANTS}, float six = {{6}}>
         {{ r = Clip(x, zero, six)  m = Greater(x, j)  f = Cast<to = 1>(m)  y = Mul(r, f) }}"""
