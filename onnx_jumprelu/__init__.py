@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.rewrite.revert import record_note, revert_model
     from onnx_jumprelu.rewrite.site import ActivationSite, SkippedSite
+    from onnx_jumprelu.tuning.calibration import calibrate
     from onnx_jumprelu.tuning.result import Tuning
     from onnx_jumprelu.tuning.run import tune
     from onnx_jumprelu.verdict.evaluate import evaluate
@@ -71,6 +72,7 @@ _HOMES = {
     "classifier.target": ("Target",),
     "data.plausibility": ("Concern", "concerns_about"),
     "data.reading": ("Data", "load_data"),
+    "tuning.calibration": ("calibrate",),
     "tuning.result": ("Tuning",),
     "tuning.run": ("tune",),
     "verdict.evaluate": ("evaluate",),
@@ -133,6 +135,7 @@ __all__ = [
     "attack",
     "attacks",
     "build_gradient_model",
+    "calibrate",
     "concerns_about",
     "evaluate",
     "find_activations",

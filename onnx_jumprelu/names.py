@@ -7,7 +7,7 @@ from typing import Literal
 VERIFIED_EXAMPLES = 16  # of the data that `verify` runs on: enough to use every site, and little memory
 NormName = Literal["Linf", "L2"]
 SurrogateName = Literal["exact", "relu", "smooth"]
-LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul"]
+LoweringName = Literal["auto", "where", "thresholded-relu", "function", "cast-mul", "softplus", "exp-log"]
 ExternalDataMode = Literal["copy", "link"]
 ProtocolName = Literal["standard", "paper"]
 # The models of a verdict: a pair has an original and a patched one, a verdict on one model calls it `model`.

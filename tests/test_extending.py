@@ -20,6 +20,7 @@ from onnx import ModelProto
 
 import onnx_jumprelu as oj
 from onnx_jumprelu.activation import derivatives, lowerings
+from onnx_jumprelu.activation.lowering import Lowering
 from onnx_jumprelu.arrays import Floats, Labels
 from onnx_jumprelu.attacks import ATTACKS, Attack
 from onnx_jumprelu.attacks.probe import Probe
@@ -112,7 +113,7 @@ def test_a_lowering(monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier_with("Relu(h)")
     with pytest.raises(oj.OptionError, match=toy):
         oj.patch_model(model, jump=0.5, lowering=toy)
-    monkeypatch.setitem(lowerings.LOWERINGS, toy, lowerings.Lowering(not_where, lambda _: None))
+    monkeypatch.setitem(lowerings.LOWERINGS, toy, Lowering(not_where, lambda _: None))
 
     patched = oj.patch_model(model, jump=0.5, lowering=toy).model
     assert [node.op_type for node in patched.graph.node if node.op_type in ("Not", "Where")] == ["Not", "Where"]

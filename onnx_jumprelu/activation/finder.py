@@ -8,8 +8,8 @@ Recognised, with any mask that the module `gates` can read:
     ThresholdedRelu(x, alpha=jump)
     F(x, jump)                               a model-local function that holds one of these
 
-The jump is a number of at least 0, one per channel, or an overridable initializer. A capped JumpReLU is followed by a
-Clip.
+and the soft form, in the spellings that the module `soft_finder` can read. The jump is a number of at least 0, one per
+channel, or an overridable initializer. A capped JumpReLU is followed by a Clip.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from onnx_jumprelu.activation.gates import READS_VALUES, Mask, masks
+from onnx_jumprelu.activation.parameters import FIELDS
+from onnx_jumprelu.activation.soft_finder import soft_site
 from onnx_jumprelu.activation.tensors import CONTRIB_DOMAIN, KEEPING, KEEPING_WHERE_POSITIVE, RECTIFYING, Tensors
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, function_key
 
-N_OPERANDS = 2
+N_OPERANDS, N_SOFT_OPERANDS = 2, 4  # x, jump; x, jump, softness, center
+LARGEST_FUNCTION = 20  # nodes
 NUMBERS = "biufV"  # kinds of element types that have an order; V are those of ml_dtypes
-LARGEST_FUNCTION = 16  # nodes
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class JumpReLU:
         y: Name of the output.
         operands: Each parameter by name: the name of the tensor that holds it, or the number itself.
         jumps: The jump that the file fixes, one number or one per channel; None where it is an input.
+        softness: The same of the softness; None also for the hard form.
+        center: The same of the center.
+        inside: Outputs of nodes that are part of it and could be taken for a JumpReLU of their own.
         through: Names of other tensors that equal the pre-activation above the jump, and that the output is made from.
     """
 
@@ -50,6 +55,9 @@ class JumpReLU:
     operands: Mapping[str, str | float]
     jumps: tuple[float, ...] | None = None
     through: frozenset[str] = frozenset()
+    softness: tuple[float, ...] | None = None
+    center: tuple[float, ...] | None = None
+    inside: frozenset[str] = frozenset()
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -58,6 +66,8 @@ class JumpReLU:
 
     def is_relu(self, scope: Scope) -> bool:
         """Whether it computes what ReLU computes, with the defaults of the graph inputs that are its parameters."""
+        if "softness" in self.operands:
+            return False
         jump = self.operands["jump"]
         if self.jumps is None and isinstance(jump, str):
             values = scope.default(jump)
@@ -65,11 +75,18 @@ class JumpReLU:
         return not any(self.jumps or ())
 
     def shown(self) -> str:
-        """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name'`."""
-        if self.jumps is None:
-            return f"jump from '{self.operands['jump']}'"
-        low, high = min(self.jumps), max(self.jumps)
-        return f"jump {low:g}" if low == high else f"jumps {low:g} to {high:g}"
+        """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name', softness 0.1`."""
+        shown = _shown("jump", "jumps", self.jumps, self.operands["jump"])
+        if "softness" in self.operands:
+            shown += f", {_shown('softness', 'softness', self.softness, self.operands['softness'])}"
+        return shown
+
+
+def _shown(one: str, several: str, values: tuple[float, ...] | None, operand: str | float) -> str:
+    if values is None:
+        return f"{one} from '{operand}'"
+    low, high = min(values), max(values)
+    return f"{one} {low:g}" if low == high else f"{several} {low:g} to {high:g}"
 
 
 # Operators whose inputs may be a jump or a zero, so that finding JumpReLUs needs the value.
@@ -79,8 +96,9 @@ JUMPRELU_READS_VALUES = READS_VALUES
 def find_jumprelus(scope: Scope) -> dict[str, JumpReLU]:
     """Every JumpReLU of a scope, by the name of its output."""
     finder = _Finder(scope)
-    found = (finder.find(node) for node in scope.nodes)
-    return {site.y: site for site in found if site is not None}
+    found = [site for node in scope.nodes if (site := finder.find(node)) is not None]
+    inside = {name for site in found for name in site.inside}
+    return {site.y: site for site in found if site.y not in inside}
 
 
 def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None:
@@ -95,23 +113,51 @@ def check_inputs(sites: Iterable[JumpReLU], values: Mapping[str, Array]) -> None
     """
     for site in sites:
         for name in site.inputs & values.keys():
-            if not (values[name] >= 0).all():
+            if name == site.operands["jump"] and not (values[name] >= 0).all():
                 raise OptionError(f"'{name}' is a jump; it must be at least 0")
+            if name == site.operands.get("softness") and not (values[name] > 0).all():
+                raise OptionError(f"'{name}' is a softness; it must be above 0")
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Numbers that a parameter holds, None where they are set from outside."""
+
+    fixed: tuple[float, ...] | None
 
 
 class _Finder:
-    def __init__(self, scope: Scope, open_jump: str | None = None) -> None:
+    def __init__(self, scope: Scope, parameters: Iterable[str] = ()) -> None:
         self._scope = scope
         self._at = Tensors(scope)
-        self._open = open_jump  # a tensor that is taken for a jump, whatever it holds
+        self._open = frozenset(parameters)  # tensors that are taken for parameters, whatever they hold
 
     def find(self, node: NodeProto) -> JumpReLU | None:
         """The JumpReLU that a node ends, None where it ends none."""
         domain = domain_of(node.domain)
         search = _ENDS.get((domain, node.op_type))
-        if search is not None:
-            return search(self, node)
-        return None if domain == STANDARD_DOMAIN else self._call(node)
+        hard = None if search is None else search(self, node)
+        if hard is not None:
+            return hard
+        return self._soft(node) if domain == STANDARD_DOMAIN else self._call(node)
+
+    def _soft(self, node: NodeProto) -> JumpReLU | None:
+        site = soft_site(node, self._at)
+        if site is None:
+            return None
+        operands = {"jump": site.jump, "softness": site.softness, "center": site.center}
+        return self._found_soft(site.x, site.y, operands, frozenset(site.inside))
+
+    def _found_soft(
+        self, x: str, y: str, operands: Mapping[str, str | float], inside: frozenset[str] = frozenset()
+    ) -> JumpReLU | None:
+        jump, softness, center = (self._held(operands[name], name) for name in FIELDS)
+        if jump is None or softness is None or center is None or 0.0 in (softness.fixed or ()):
+            return None
+        used = {name: held for name, held in operands.items() if (name, held) != ("center", 0.0)}
+        return JumpReLU(
+            self._at.plain(x), y, used, jump.fixed, softness=softness.fixed, center=center.fixed, inside=inside
+        )
 
     def _thresholded(self, node: NodeProto) -> JumpReLU | None:
         try:
@@ -179,11 +225,15 @@ class _Finder:
         return self._found(node, clip.output[0], jump) if above else None
 
     def _call(self, node: NodeProto) -> JumpReLU | None:
-        """A call of a small model-local function whose body is a JumpReLU of its two inputs."""
-        function = self._functions.get(function_key(node)) if len(node.input) == N_OPERANDS else None
-        if function is None or not _is_jumprelu(function, self._scope.model):
+        """A call of a small model-local function whose body is a JumpReLU of its inputs."""
+        function = self._functions.get(function_key(node))
+        if function is None or len(node.input) != len(function.input):
             return None
-        return self._found(node, node.input[0], node.input[1])
+        if len(node.input) == N_OPERANDS and _is_jumprelu(function, self._scope.model):
+            return self._found(node, node.input[0], node.input[1])
+        if len(node.input) == N_SOFT_OPERANDS and _is_soft_jumprelu(function, self._scope.model):
+            return self._found_soft(node.input[0], node.output[0], dict(zip(FIELDS, node.input[1:], strict=True)))
+        return None
 
     @cached_property
     def _functions(self) -> dict[str, FunctionProto]:
@@ -191,19 +241,24 @@ class _Finder:
         return {function_key(function): function for function in functions if len(function.node) <= LARGEST_FUNCTION}
 
     def _found(self, node: NodeProto, x: str, jump: str | float, *, through: Iterable[str] = ()) -> JumpReLU | None:
-        if isinstance(jump, str) and self._open == jump:
-            return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, through=frozenset(through))
-        try:
-            values = np.asarray(jump) if isinstance(jump, float) else self._at.constant(jump)
-        except NotConstantError:
-            default = self._at.default(str(jump))
-            if default is None or not (default >= 0).all():
-                return None
-            return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, through=frozenset(through))
-        if not values.size or values.dtype.kind not in NUMBERS or not (values >= 0).all():
+        held = self._held(jump)
+        if held is None:
             return None
-        jumps = tuple(values.astype(np.float64).ravel().tolist())
-        return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, jumps, frozenset(through))
+        return JumpReLU(self._at.plain(x), node.output[0], {"jump": jump}, held.fixed, frozenset(through))
+
+    def _held(self, operand: str | float, parameter: str = "jump") -> _Held | None:
+        """What a tensor or a number holds if it can be this parameter, None if it cannot."""
+        lowest = -np.inf if parameter == "center" else 0.0
+        if isinstance(operand, str) and operand in self._open:
+            return _Held(None)
+        try:
+            values = np.asarray(operand) if isinstance(operand, float) else self._at.constant(operand)
+        except NotConstantError:
+            default = self._at.default(str(operand))
+            return _Held(None) if default is not None and (default >= lowest).all() else None
+        if not values.size or values.dtype.kind not in NUMBERS or not (values >= lowest).all():
+            return None
+        return _Held(tuple(values.astype(np.float64).ravel().tolist()))
 
 
 _ENDS: dict[tuple[str, str], Callable[[_Finder, NodeProto], JumpReLU | None]] = {
@@ -221,7 +276,21 @@ def _is_jumprelu(function: FunctionProto, model: ModelProto) -> bool:
         return False
     x, jump = function.input
     opsets = {domain_of(entry.domain): int(entry.version) for entry in function.opset_import}
-    finder = _Finder(Scope("", model, function, opsets), open_jump=jump)
+    finder = _Finder(Scope("", model, function, opsets), [jump])
     ends = (node for node in function.node if list(node.output) == list(function.output))
     sites = (_ENDS[end](finder, node) for node in ends if (end := (domain_of(node.domain), node.op_type)) in _ENDS)
     return any(site is not None and (site.x, site.operands["jump"]) == (x, jump) for site in sites)
+
+
+def _is_soft_jumprelu(function: FunctionProto, model: ModelProto) -> bool:
+    """Whether a function computes a soft JumpReLU of its first input, with its other inputs as the parameters."""
+    x, jump, softness, center = function.input
+    opsets = {domain_of(entry.domain): int(entry.version) for entry in function.opset_import}
+    scope = Scope("", model, function, opsets)
+    finder, tensors = _Finder(scope, [jump, softness, center]), Tensors(scope)
+    end = tensors.maker(function.output[0], "Sub")
+    if end is None or end.input[1] != center:
+        return False
+    inner = next((node for node in function.node if tensors.plain(end.input[0]) in node.output), None)
+    site = None if inner is None else finder.find(inner)
+    return site is not None and (site.x, dict(site.operands)) == (x, {"jump": jump, "softness": softness})

@@ -27,6 +27,7 @@ from onnx_jumprelu.names import LoweringName
 if TYPE_CHECKING:
     from onnx_jumprelu.rewrite.batch import FileOptions, PatchedFile
     from onnx_jumprelu.rewrite.options import PatchKeywords
+    from onnx_jumprelu.rewrite.recipe import Recipe
 
 ACTIVATION = "JumpReLU"
 
@@ -43,10 +44,38 @@ def run(
             rich_help_panel=ACTIVATION,
         ),
     ] = None,
+    softness: Annotated[
+        float | None,
+        NUMBER,
+        typer.Option(
+            help="Round the jump off: the width of its edge, in the same units. Alone it smooths ReLU.",
+            metavar="NUMBER",
+            rich_help_panel=ACTIVATION,
+        ),
+    ] = None,
+    softness_share: Annotated[
+        float | None,
+        NUMBER,
+        typer.Option(
+            help="A softness for each site: this share of the standard deviation of its pre-activations on --data.",
+            metavar="NUMBER",
+            rich_help_panel=ACTIVATION,
+        ),
+    ] = None,
+    center: Annotated[
+        bool,
+        typer.Option(
+            "--center",
+            help="With --softness-share: keep the mean of each channel's output on --data.",
+            rich_help_panel=ACTIVATION,
+        ),
+    ] = False,
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="A JSON file with a jump per site, as `tune` writes it.", metavar="FILE", rich_help_panel=ACTIVATION
+            help="A JSON file with the parameters of each site, as `tune` writes it.",
+            metavar="FILE",
+            rich_help_panel=ACTIVATION,
         ),
     ] = None,
     include: Annotated[
@@ -64,7 +93,8 @@ def run(
     lowering: Annotated[
         LoweringName,
         typer.Option(
-            help="How JumpReLU is written in ONNX nodes; `auto` is `where`, or `cast-mul` below opset 9.",
+            help="How JumpReLU is written in ONNX nodes; `auto` is `where` (`cast-mul` below opset 9), and `softplus` "
+            "or `exp-log` with a softness.",
             rich_help_panel=ACTIVATION,
         ),
     ] = "auto",
@@ -77,12 +107,14 @@ def run(
     jump_input: Annotated[
         bool,
         typer.Option(
-            "--jump-input", help="Make the jump a graph input with a default value.", rich_help_panel=ACTIVATION
+            "--jump-input",
+            help="Make jump and softness graph inputs with default values.",
+            rich_help_panel=ACTIVATION,
         ),
     ] = False,
     data: Annotated[
         Path | None,
-        data_option("Real inputs for `--verify`, as `verify` takes them. [default: random inputs]"),
+        data_option("Inputs for `--softness-share`, and for `--verify` in place of random ones: an `.npz` file."),
     ] = None,
     strict: Annotated[
         bool,
@@ -128,19 +160,17 @@ def run(
     from onnx_jumprelu.rewrite.recipe import Recipe
     from onnx_jumprelu.verification.verify import prove
 
-    if (jump is None) == (recipe is None):
-        raise typer.BadParameter("give either --jump NUMBER or --recipe FILE")
+    measured = softness_share is not None
+    _check_parameters((jump, softness, softness_share), recipe, has_data=data is not None, center=center)
     targets = [name for name, given in (("-o", output), ("--out-dir", out_dir), ("--in-place", in_place)) if given]
     if len(targets) > 1:
         raise typer.BadParameter(f"give only one of {' and '.join(targets)}")
     check_model_name(output)
     if dry_run and verify:
         raise typer.BadParameter("--verify tests the written file, and --dry-run writes none; leave out one of them")
-    if data is not None and not verify:
-        raise typer.BadParameter("--data holds inputs for --verify; give --verify too")
-    if data is None and normalization != NormalizationOptions():
-        raise typer.BadParameter("--mean and --std need inputs; give --data too")
+    _check_data(data, normalization, used=verify or measured)
     options: PatchKeywords = {
+        "softness": softness,
         "recipe": None if recipe is None else Recipe.read(recipe),
         "include": include or (),
         "exclude": exclude or (),
@@ -160,11 +190,53 @@ def run(
     paths = expand(models, in_place=in_place)
     outputs = [output] if output else default_outputs(paths, out_dir)
     result.check([*paths, recipe, data], others=outputs)
+    if softness_share is not None and data is not None:
+        options["recipe"] = _calibrated(paths, data, softness_share, jump, normalization, center=center)
+        jump = None
     if len(paths) == 1 and (output is not None or [Path(name) for name in models] == paths):
         return _patch_one(paths[0], None if in_place else outputs[0], jump, options, files, result)
     if output is not None:
         raise typer.BadParameter(f"-o names one output, but there are {len(paths)} models; use --out-dir")
     return _patch_many(paths, out_dir, jump, options, files, jobs, result)
+
+
+def _check_parameters(
+    given: tuple[float | None, float | None, float | None], recipe: Path | None, *, has_data: bool, center: bool
+) -> None:
+    """Refuse numbers that do not go together: `given` are the jump, the softness, and the softness as a share."""
+    _, softness, share = given
+    if all(number is None for number in given) == (recipe is None):
+        raise typer.BadParameter("give --jump NUMBER, --softness NUMBER or both, or else --recipe FILE")
+    if share is not None and (softness is not None or not has_data):
+        raise typer.BadParameter("--softness-share measures softness on --data FILE, in place of --softness")
+    if center and share is None:
+        raise typer.BadParameter("--center needs --softness-share; a recipe can hold centers too")
+
+
+def _check_data(data: Path | None, normalization: NormalizationOptions, *, used: bool) -> None:
+    if data is not None and not used:
+        raise typer.BadParameter("--data holds inputs for --verify and --softness-share; give one of these too")
+    if data is None and normalization != NormalizationOptions():
+        raise typer.BadParameter("--mean and --std need inputs; give --data too")
+
+
+def _calibrated(
+    models: list[Path],
+    data: Path,
+    share: float,
+    jump: float | None,
+    normalization: NormalizationOptions,
+    *,
+    center: bool,
+) -> Recipe:
+    from onnx_jumprelu.classifier.target import Target
+    from onnx_jumprelu.data.splits import load_validation
+    from onnx_jumprelu.tuning.calibration import calibrate
+
+    if len(models) > 1:
+        raise typer.BadParameter("--softness-share measures one model; patch the models one by one")
+    target = Target(models[0], mean=normalization.mean, std=normalization.std)
+    return calibrate(target, load_validation(data), share, jump=jump or 0.0, center=center)
 
 
 def _patch_one(

@@ -12,8 +12,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
-from onnx_jumprelu.activation.lowerings import LOWERINGS, LoweringSite, choose
-from onnx_jumprelu.activation.parameters import Parameters, checked_number
+from onnx_jumprelu.activation.lowering import LoweringSite
+from onnx_jumprelu.activation.lowerings import LOWERINGS, choose
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import checked_number
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.graphs.tensor_types import FLOAT_TYPES

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnx_jumprelu.activation.parameters import FIELDS
 from onnx_jumprelu.files.json_records import bits_text, stamped
 from onnx_jumprelu.names import ModelName
 from onnx_jumprelu.report.formatting import finite
@@ -43,7 +44,7 @@ def inspection(model: Path, found: Inspection) -> Json:
                     "cap": site.cap,
                     "patchable": site.patchable,
                     "reason": site.reason,
-                    "jump": None if site.parameters is None else site.parameters.to_json(),
+                    **(dict.fromkeys(FIELDS) if site.parameters is None else site.parameters.to_fields()),
                 }
                 for site in found.sites
             ],
@@ -61,7 +62,11 @@ def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
             "output": None if result.output is None else str(result.output),
             "lowering": result.lowering,
             "sites": [
-                {"name": site.name, "jump": site.parameters.to_json(), "jump_input": site.jump_input}
+                {
+                    "name": site.name,
+                    **site.parameters.to_fields(),
+                    **{f"{name}_input": site.inputs.get(name) for name in FIELDS},
+                }
                 for site in result.sites
             ],
             "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],

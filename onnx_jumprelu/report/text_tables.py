@@ -77,7 +77,8 @@ def _left(result: PatchedFile) -> str:
 
 
 def _jump(site: SiteJump) -> str:
-    override = "" if site.jump_input is None else f", overridden by input '{site.jump_input}'"
+    names = " and ".join(f"'{name}'" for name in site.inputs.values())
+    override = f", overridden by {'input' if len(site.inputs) == 1 else 'inputs'} {names}" if names else ""
     return f"jump {site.parameters.shown()}{override}"
 
 

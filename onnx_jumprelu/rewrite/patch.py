@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_jumprelu.activation.lowerings import AUTO, DOMAIN, LOWERINGS, function_body, parameter_type
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.files.models import proto_of
 from onnx_jumprelu.graphs.builder import FreshNames, GraphBuilder
@@ -190,7 +191,7 @@ def patch_as_recorded(original: ModelProto, record: Provenance) -> ModelProto:
         jump=record.sites[0].parameters if one else None,
         recipe=None if one else Recipe(None, given),
         include=tuple(given),
-        lowering=cast("LoweringName", AUTO if "," in record.lowering else record.lowering),
+        lowering=cast("LoweringName", record.asked_lowering or (AUTO if "," in record.lowering else record.lowering)),
         keep_nan=record.keep_nan,
         jump_input=bool(record.jump_input),
     )
@@ -232,6 +233,8 @@ def _rewrite(model: ModelProto, plans: list[SitePlan], options: PatchOptions, in
         jump_inputs=tuple(defaults),
         functions=tuple(functions),
         imports=tuple(_import_domain(model, plans)) if functions else (),
+        # Hard and soft sites have different lowerings, and one of them may be what `auto` chose.
+        asked_lowering=options.lowering if "," in _lowering_names(plans) and options.lowering != AUTO else "",
     )
     write_provenance(model, record)
     return record

@@ -2,9 +2,9 @@
 
 A recipe file is JSON: a default jump, and jumps by site name or glob. Exact names take precedence over globs, earlier
 globs over later ones. Without a default, a site that no entry matches stays as it is. A list gives each channel of a
-site (axis 1) its own jump.
+site (axis 1) its own jump. An object gives a site several parameters, each one number or a list.
 
-    {"default": 0.5, "sites": {"conv1/relu": [1.5, 0.0, 1.25], "layer4/*": 0.0}}
+    {"default": 0.5, "sites": {"conv1/relu": [1.5, 0.0, 1.25], "layer4/*": {"jump": 0.5, "softness": 0.1}}}
 
 A recipe that this tool writes also names its schema and the tool's version.
 """
@@ -19,7 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from onnx_jumprelu.activation.parameters import Parameters, checked_number
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.files.inputs import read_text
@@ -33,17 +34,17 @@ class Recipe:
     """The parameters of the sites of a model.
 
     Attributes:
-        default: Jump of every site that no entry of `sites` matches; None leaves such a site as it is.
+        default: Jump or `Parameters` of every site that no entry of `sites` matches; None leaves such a site as it is.
         sites: By site name or glob (`*`, `?`, `[...]`): a jump, a list of jumps (one per channel), or `Parameters`.
     """
 
-    default: float | None = None
+    default: Jump | Parameters | None = None
     sites: Mapping[str, float | Sequence[float] | Parameters] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises OptionError for a jump that is not finite or is below 0, and for an empty recipe."""
         if self.default is not None:
-            checked_number(self.default, "the default")
+            _default(self.default)
         if not isinstance(self.sites, Mapping):
             raise OptionError(f"sites must be a mapping from site names or globs to jumps, not {shown(self.sites)}")
         for name, jump in self.sites.items():
@@ -57,7 +58,7 @@ class Recipe:
         Raises:
             OptionError: a name or glob of the recipe matches none of the sites.
         """
-        default = None if self.default is None else Parameters.checked(self.default, "the default")
+        default = None if self.default is None else _default(self.default)
         result: dict[str, Parameters | None] = dict.fromkeys(names, default)
         exact = self.sites.keys() & result.keys()
         for pattern, jump in reversed(list(self.sites.items())):  # so that the first matching glob is the last to write
@@ -94,7 +95,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON content: `default`, where there is one, and `sites`."""
-        content = {} if self.default is None else {"default": self.default}
+        content = {} if self.default is None else {"default": _default(self.default).to_json()}
         sites = {
             name: Parameters.checked(jump, f"the jump of site '{name}'").to_json() for name, jump in self.sites.items()
         }
@@ -113,9 +114,17 @@ def _parse(content: object) -> Recipe:
     if not isinstance(sites, dict):
         raise OptionError("'sites' must be an object of jumps by site name or glob")
     return Recipe(
-        None if default is None else checked_number(default, "the default"),
+        None if default is None else _default(default).as_entry(),
         {name: Parameters.from_json(entry, f"the jump of site '{name}'").as_entry() for name, entry in sites.items()},
     )
+
+
+def _default(value: object) -> Parameters:
+    """The parameters of sites that no entry matches: single numbers, since sites differ in their channels."""
+    parameters = Parameters.checked(value, "the default")
+    if parameters.per_channel:
+        raise OptionError("the default must be a single number, or an object of single numbers, not a list")
+    return parameters
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

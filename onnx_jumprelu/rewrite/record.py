@@ -60,6 +60,7 @@ class Provenance:
         jump_input: `one` graph input per parameter for all sites, `each` site its own, or `` for none.
         jump_inputs: Graph inputs (with default values) that hold parameters.
         functions: Names of the model-local functions that the rewrite added.
+        asked_lowering: The lowering that was asked for, where several are used.
         imports: Scopes whose opset imports the rewrite extended: `main` or a function's path.
     """
 
@@ -73,6 +74,7 @@ class Provenance:
     jump_inputs: tuple[str, ...]
     functions: tuple[str, ...]
     imports: tuple[str, ...]
+    asked_lowering: str = ""
 
 
 def is_patched(model: ModelProto) -> bool:
@@ -97,6 +99,7 @@ def write_provenance(model: ModelProto, record: Provenance) -> None:
                 "input": site.input,
                 "lowering": site.lowering,
                 "jump_input": site.inputs.get("jump"),
+                **({"inputs": dict(site.inputs)} if len(site.inputs) > 1 else {}),
                 "added": site.added,
                 "original": base64.b64encode(site.original).decode("ascii"),
             }
@@ -107,6 +110,7 @@ def write_provenance(model: ModelProto, record: Provenance) -> None:
         "jump_inputs": record.jump_inputs,
         "functions": record.functions,
         "imports": record.imports,
+        **({"asked_lowering": record.asked_lowering} if record.asked_lowering else {}),
     }
     entries = {
         "version": record.version,
@@ -153,7 +157,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
             tensor=_text(site["tensor"]),
             parameters=Parameters.from_json(jumps[site["name"]], "a jump"),
             lowering=_text(site["lowering"]),
-            inputs={} if site["jump_input"] is None else {"jump": _text(site["jump_input"])},
+            inputs=_inputs(site),
             added=_texts(site["added"]),
             original=base64.b64decode(site["original"], validate=True),
             input=_text(site.get("input", "")),
@@ -173,6 +177,7 @@ def _parse(entries: dict[str, str]) -> Provenance:
         jump_inputs=_texts(undo["jump_inputs"]),
         functions=_texts(undo["functions"]),
         imports=_texts(undo["imports"]),
+        asked_lowering=_text(undo.get("asked_lowering", "")),
     )
 
 
@@ -186,6 +191,13 @@ def _texts(values: object) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise TypeError(f"{values!r:.40} is not a list")
     return tuple(map(_text, values))
+
+
+def _inputs(site: Mapping[str, Any]) -> dict[str, str]:
+    """The graph inputs of a site; a hard one has at most one, its jump."""
+    if "inputs" in site:
+        return {_text(name): _text(given) for name, given in site["inputs"].items()}
+    return {} if site["jump_input"] is None else {"jump": _text(site["jump_input"])}
 
 
 def drop_provenance(model: ModelProto) -> None:

@@ -102,10 +102,12 @@ def _note(error: ProvenanceError) -> str:
 
 def _held(site: PatchedSite, undo: Undo) -> Parameters:
     """The recorded parameters, unless the graph holds others now; rounding does not count."""
-    jumps = undo.jumprelu(site).jumps
-    if jumps is None:
+    found = undo.jumprelu(site)
+    held = {"jump": found.jumps, "softness": found.softness, "center": found.center}
+    if any(held[name] is None for name in found.operands):
         return site.parameters
-    now = Parameters(jumps[0] if len(jumps) == 1 else jumps)
+    values = {name: value[0] if len(value) == 1 else value for name, value in held.items() if value is not None}
+    now = Parameters(**values)
     return site.parameters if now.is_close(site.parameters) else now
 
 

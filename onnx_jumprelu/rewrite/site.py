@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.graphs.tensor_types import Dimension
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from onnx_jumprelu.activation.lowerings import LoweringSite, choose, parameter_type
+from onnx_jumprelu.activation.lowering import LoweringSite
+from onnx_jumprelu.activation.lowerings import choose, parameter_type
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.errors import OptionError, PatchError
 from onnx_jumprelu.graphs.scopes import FIRST_IR_WITH_OVERRIDABLE_INITIALIZERS, main_opset

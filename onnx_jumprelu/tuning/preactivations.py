@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Array, Floats
 from onnx_jumprelu.classifier.normalization import normalized
 from onnx_jumprelu.classifier.target import Target
@@ -119,6 +119,26 @@ def measure(
         DataError: the model has several inputs, or the data do not fit it.
         RunError: onnxruntime cannot load or run the model.
     """
+    watches = [_Watch(site.name, rng, _channels(site) if per_channel else 0) for site in sites]
+    for batch in observed(model, sites, x, target, weights):
+        for watch, values in zip(watches, batch, strict=True):
+            watch.see(values)
+    return [watch.result() for watch in watches]
+
+
+def observed(
+    model: ModelProto,
+    sites: Sequence[ActivationSite],
+    x: Floats,
+    target: Target,
+    weights: Sequence[WeightsFile] = (),
+) -> Iterator[Sequence[Array]]:
+    """The pre-activations of a model's sites, of shape (n, C, ...) each, batch by batch. Arguments as for `measure`.
+
+    Raises:
+        DataError: the model has several inputs, or the data do not fit it.
+        RunError: onnxruntime cannot load or run the model.
+    """
     inputs = [value for value in required_inputs(model) if target.input_name in (None, value.name)]
     if len(inputs) != 1 or len(required_inputs(model)) != 1:
         raise DataError(f"the model has {len(required_inputs(model))} inputs; a classifier of one input is needed")
@@ -129,14 +149,11 @@ def measure(
     )
     fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value if inputs[0].type.tensor_type.shape.dim else 0
     size = fixed or BATCH
-    watches = [_Watch(site.name, rng, _channels(site) if per_channel else 0) for site in sites]
     for start in range(0, len(ready), size):
         batch = ready[start : start + size]
         if fixed:  # fill the last batch up with examples from the start
             batch = np.take(ready, np.arange(start, start + size), axis=0, mode="wrap")
-        for watch, values in zip(watches, runner.run(names, {inputs[0].name: batch}), strict=True):
-            watch.see(values)
-    return [watch.result() for watch in watches]
+        yield runner.run(names, {inputs[0].name: batch})
 
 
 def _channels(site: ActivationSite) -> int:

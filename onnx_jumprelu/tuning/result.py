@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.content import ByContent
 from onnx_jumprelu.rendering import rendered

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.tuning.objective import WorstCase
 from onnx_jumprelu.tuning.preactivations import PreActivations, pooled_quantile

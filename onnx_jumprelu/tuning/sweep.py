@@ -8,7 +8,8 @@ import numpy as np
 from onnx import ModelProto
 
 from onnx_jumprelu.activation.derivatives import SURROGATES
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Bools, Floats, Labels
 from onnx_jumprelu.attacks.probe import is_wrong
 from onnx_jumprelu.classifier.classifier import OnnxClassifier

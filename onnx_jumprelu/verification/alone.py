@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge_values
+from onnx_jumprelu.activation.definition import activate, at_discontinuity, edge_values, tolerance
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.graphs.constants import NotConstantError, numpy_dtype
@@ -95,7 +95,8 @@ def _run(pair: Pair, case: _Case, name: str) -> int:
         runner = pair.runner(model, pair.patched, optimize=optimize, threads=1)  # to start threads takes longest
         for piece in np.array_split(x, -(-x.size // LARGEST_PIECE)):
             (y,) = runner.run(None, {X: piece})
-            wrong = difference(y, activate(piece, case.parameters, case.cap, keep_nan=bool(case.keeps_nan)))
+            expected = activate(piece, case.parameters, case.cap, keep_nan=bool(case.keeps_nan))
+            wrong = difference(y, expected, tolerance(piece, case.parameters))
             if wrong:
                 raise FailedError(f"site '{name}' is not JumpReLU of its input: {wrong}")
     return 2 * int((~undecided).sum())

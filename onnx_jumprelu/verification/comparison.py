@@ -34,13 +34,18 @@ class Difference:
         return f"{self.count} of {self.size} values differ, first {self.first}"
 
 
-def difference(actual: Array, expected: Array) -> Difference | None:
-    """How two arrays differ, None where they are equal; the module says what equal means."""
+def difference(actual: Array, expected: Array, allowed: Array | None = None) -> Difference | None:
+    """How two arrays differ, None where they are equal; the module says what equal means.
+
+    `allowed`, of their shape, is how far a value may be from the expected one; None for not at all.
+    """
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         described = f"{actual.dtype}{list(actual.shape)} against {expected.dtype}{list(expected.shape)}"
         return Difference(max(actual.size, expected.size), max(actual.size, expected.size), described)
     with np.errstate(invalid="ignore"):  # NaN
         same = np.asarray(actual == expected, dtype=bool) | (_is_nan(actual) & _is_nan(expected))
+        if allowed is not None and allowed.any():
+            same |= np.abs(actual.astype(np.float64) - expected.astype(np.float64)) <= allowed
     if same.all():
         return None
     wrong = np.flatnonzero(~same.ravel())

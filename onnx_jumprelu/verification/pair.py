@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.activation.parameters import Parameters
-from onnx_jumprelu.activation.reading import NotParametersError, parameters_in, set_to_relu
+from onnx_jumprelu.activation.reading import NotParametersError, is_soft, parameters_in, set_to_relu
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import RunError
 from onnx_jumprelu.files.models import ModelFile
@@ -135,11 +135,22 @@ def sha256(model: ModelProto) -> str:
 
 
 def as_relu(patched: ModelProto, regions: list[Region], inputs: set[str]) -> ModelProto:
-    """A copy of the patched model in which every site holds the parameters of ReLU, whatever its lowering."""
+    """A copy of the patched model in which every site is ReLU: a hard one by its parameters, whatever its lowering.
+
+    At a soft site, whose nodes cannot hold a softness of 0, the original node is back.
+    """
     zeroed = copy.deepcopy(patched)
-    ours = {(region.scope.path, output) for region in regions for node in region.nodes for output in node.output}
+    hard = [region for region in regions if not is_soft(region.nodes)]
+    ours = {(region.scope.path, output) for region in hard for node in region.nodes for output in node.output}
+    soft = {
+        (region.scope.path, region.found.site.tensor): region.found.node for region in regions if is_soft(region.nodes)
+    }
     for scope in walk_scopes(zeroed):
         set_to_relu(node for node in scope.nodes if any((scope.path, output) in ours for output in node.output))
+        for node in scope.nodes if soft else ():
+            for output in node.output:
+                if (scope.path, output) in soft:
+                    node.CopyFrom(soft[scope.path, output])
     for default in zeroed.graph.initializer:
         if default.name in inputs:
             default.CopyFrom(tensor(default.data_type, np.zeros(default.dims), default.name))

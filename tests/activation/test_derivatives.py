@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from onnx_jumprelu.activation.definition import activate
-from onnx_jumprelu.activation.derivatives import SMALLEST_TEMPERATURE, SURROGATES, TEMPERATURE
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.derivatives import SMALLEST_TEMPERATURE, SOFTER, SURROGATES, TEMPERATURE
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Array
 
 STEP = 1e-6
@@ -68,6 +71,17 @@ def test_is_the_derivative(surrogate: str, jump: Jump) -> None:
     found = derivative(surrogate, x, parameters)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("soft", [Parameters(0.0, 0.3), Parameters(0.5, 0.1), Parameters((0.0, 0.5, 2.0), 0.2, 0.1)])
+def test_of_a_soft_site(soft: Parameters) -> None:
+    """`exact` is the derivative of the soft form, `smooth` that of a softer one, `relu` is as ever."""
+    x = points(soft.jump)
+    softer = replace(soft, softness=SOFTER * np.mean(soft.softness))
+    for surrogate, function in (("exact", soft), ("smooth", softer)):
+        expected = (activate(x + STEP, function) - activate(x - STEP, function)) / (2 * STEP)
+        np.testing.assert_allclose(derivative(surrogate, x, soft), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(derivative("relu", x, soft), x > 0)
 
 
 @pytest.mark.parametrize("jump", [0.0, 0.5])

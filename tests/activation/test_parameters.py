@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnx_jumprelu import OptionError, Recipe, patch_model
+from onnx_jumprelu import OptionError
 from onnx_jumprelu.activation.finder import JumpReLU, check_inputs
-from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
-from onnx_jumprelu.activation.parameters import Jump, Parameters
-from onnx_jumprelu.graphs.builder import GraphBuilder
-from tests.models import f32, run, single
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 
 
 @pytest.mark.parametrize(
@@ -98,28 +96,52 @@ def test_a_graph_input_that_is_a_jump_cannot_be_negative(value: object) -> None:
     check_inputs(sites, {"other": np.asarray(-1.0), "j": np.asarray(0.0)})
 
 
-@dataclass(frozen=True)
-class Soft(Parameters):
-    """Parameters with a second one, as a later form of the activation may have."""
-
-    softness: Jump = 0.25
-
-
-def _soft(site: LoweringSite, to: GraphBuilder) -> str:
-    gap = to.op("Sub", [site.x, site.operand("jump", to)], f"{site.base}/gap")
-    return to.op("Div", [gap, site.operand("softness", to)], f"{site.base}/soft")
+def test_an_object_gives_several_parameters() -> None:
+    given = {"jump": 0.5, "softness": [0.25, 0.5], "center": -1}
+    parameters = Parameters.checked(given, "the jump of site 'a'")
+    assert parameters == Parameters(0.5, (0.25, 0.5), -1.0)
+    assert Parameters.checked(parameters, "it") == parameters
+    assert Parameters.from_json(json.loads(json.dumps(parameters.to_json())), "it") == parameters
+    assert Parameters.checked({"jump": 0.5}, "it") == Parameters(0.5)
+    assert Parameters.checked({"softness": 0.5}, "it").to_json() == {"jump": 0.0, "softness": 0.5}
 
 
-def test_a_second_parameter_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounded, shaped per channel, put into the graph and made a graph input like the jump."""
-    monkeypatch.setitem(LOWERINGS, "soft", Lowering(_soft, lambda _: None))
-    model, x = single("Relu", shape=["N", 2]), f32([[1, 1]])
-    recipe = Recipe(None, {"act": Soft(0.5, (0.25, 0.5))})
-    fixed = patch_model(model, recipe=recipe, lowering="soft")  # type: ignore[arg-type]
-    assert run(fixed.model, {"x": x})[0].tolist() == [[2, 1]]
-    assert fixed.sites[0].parameters == Soft(0.5, (0.25, 0.5))
-    opened = patch_model(model, recipe=recipe, lowering="soft", jump_input=True)  # type: ignore[arg-type]
-    assert opened.sites[0].inputs == {"jump": "jump.act", "softness": "softness.act"}
-    assert run(opened.model, {"x": x, "softness.act": f32([1, 1])})[0].tolist() == [[0.5, 0.5]]
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"jmp": 1}, "the jump of site 'a': unknown key 'jmp'; there are jump, softness, center"),
+        ({"jump": -1}, "the jump of site 'a' must be a finite number of at least 0, not -1"),
+        ({"softness": -1}, "the softness of site 'a' must be a finite number of at least 0, not -1"),
+        ({"softness": [0.5, 0]}, "its softness is 0 in some channels; give 0 for all, or above 0 for all"),
+        ({"softness": [0.5, 1], "jump": [1, 2, 3]}, "its lists have different lengths"),
+        ({"center": 1}, "a center needs a softness above 0"),
+        ({"softness": 1, "center": float("inf")}, "the center of site 'a' must be a finite number, not inf"),
+    ],
+)
+def test_an_object_that_is_refused(value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        Parameters.checked(value, "the jump of site 'a'")
+
+
+def test_a_soft_site_is_not_relu_and_says_so() -> None:
+    soft = Parameters(0.0, 0.1, (0.0, -0.5))
+    assert (soft.is_relu, soft.is_soft, soft.n_channels) == (False, True, 2)
+    assert soft.names == ("jump", "softness", "center")
+    assert soft.shown() == "0, softness 0.1, centered"
+    assert str(soft) == "jump 0.0, softness 0.1, center (0.0, -0.5)"
+    assert soft.cell() == "0.0; softness 0.1; center 0.0 -0.5"
+    assert soft.channels() == (Parameters(0.0, 0.1, 0.0), Parameters(0.0, 0.1, -0.5))
+    assert not soft.is_close(Parameters())
+
+
+def test_a_softness_that_a_type_cannot_hold() -> None:
     with pytest.raises(OptionError, match="softness 1e-60 is 0 in float32"):
-        patch_model(model, recipe=Recipe(None, {"act": Soft(0.5, 1e-60)}), lowering="soft")  # type: ignore[arg-type]
+        Parameters(0.5, 1e-60).held_in(TensorProto.FLOAT, "site 'a'")
+    assert Parameters(0.5, 1.0, 1e-60).held_in(TensorProto.FLOAT, "site 'a'") == Parameters(0.5, 1.0)
+
+
+def test_a_graph_input_that_is_a_softness_is_above_0() -> None:
+    sites = [JumpReLU("x", "y", {"jump": "j", "softness": "t"})]
+    with pytest.raises(OptionError, match="'t' is a softness; it must be above 0"):
+        check_inputs(sites, {"t": np.asarray(0.0)})
+    check_inputs(sites, {"t": np.asarray(0.1), "j": np.asarray(0.0)})

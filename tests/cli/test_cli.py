@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_jumprelu.activation.lowerings import LOWERINGS, Lowering, LoweringSite
+from onnx_jumprelu.activation.lowering import Lowering, LoweringSite
+from onnx_jumprelu.activation.lowerings import LOWERINGS
 from onnx_jumprelu.cli import main
 from onnx_jumprelu.graphs.builder import GraphBuilder
 from onnx_jumprelu.names import LoweringName
@@ -26,6 +27,8 @@ from onnx_jumprelu.version import __version__
 from tests.models import NESTED, RELU, parse, single, with_external_weights
 
 Captured = pytest.CaptureFixture[str]
+# What the JSON result says of a patched site in addition to its name and jump.
+HARD = {"softness": 0.0, "center": 0.0, "jump_input": None, "softness_input": None, "center_input": None}
 
 
 @pytest.fixture
@@ -71,7 +74,8 @@ class TestInspect:
         assert content["model"] == "relu.onnx"
         assert content["sites"] == [
             {"name": "y", "scope": "main", "form": "Relu", "tensor": "y", "input": "x", "dtype": "float32",
-             "shape": ["N", 4], "cap": None, "patchable": True, "reason": None, "jump": None}
+             "shape": ["N", 4], "cap": None, "patchable": True, "reason": None, "jump": None,
+             "softness": None, "center": None}
         ]  # fmt: skip
         assert main(["inspect", "relu.onnx", "--json", "sites.json", "--quiet"]) == 0
         assert capsys.readouterr().out == ""
@@ -98,7 +102,7 @@ class TestPatch:
         assert json.loads(capsys.readouterr().out) == {
             "schema": "onnx-jumprelu/patch/1", "version": __version__,
             "input": "relu.onnx", "output": "relu.jumprelu.onnx", "lowering": "where",
-            "sites": [{"name": "y", "jump": 0.5, "jump_input": None}], "skipped": [],
+            "sites": [{"name": "y", "jump": 0.5, **HARD}], "skipped": [],
             "repatched": False, "notes": [], "verified": False, "error": None,
         }  # fmt: skip
 
@@ -121,8 +125,8 @@ class TestPatch:
         assert main([*command, "--json", "-"]) == 0
         content = json.loads(capsys.readouterr().out)
         assert content["sites"] == [
-            {"name": "out", "jump": 0.5, "jump_input": None},
-            {"name": "deep_out", "jump": 1.5, "jump_input": None},
+            {"name": "out", "jump": 0.5, **HARD},
+            {"name": "deep_out", "jump": 1.5, **HARD},
         ]
         assert {site["reason"] for site in content["skipped"]} == {"excluded", "not included"}
 
@@ -332,8 +336,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "negative jump": (["patch", "relu.onnx", "--jump", "-1"], "must be a finite number of at least 0"),
     "NaN jump": (["patch", "relu.onnx", "--jump", "nan"], "must be a finite number of at least 0"),
     "no number": (["patch", "relu.onnx", "--jump", "big"], "--jump"),
-    "no jump": (["patch", "relu.onnx"], "give either --jump NUMBER or --recipe FILE"),
-    "both": (["patch", "relu.onnx", "--jump", "1", "--recipe", "r.json"], "give either --jump"),
+    "no jump": (["patch", "relu.onnx"], "give --jump NUMBER, --softness NUMBER or both"),
+    "both": (["patch", "relu.onnx", "--jump", "1", "--recipe", "r.json"], "give --jump NUMBER"),
     "unknown site": (
         ["patch", "relu.onnx", "--recipe", "unknown.json"],
         "names 'conv9', which matches no site; the sites are: y",
@@ -377,7 +381,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["verify", "relu.onnx", "relu.onnx", "--mean", "1"],
         "--mean and --std need inputs",
     ),
-    "data without verify": (["patch", "relu.onnx", "--jump", "1", "--data", "two.npz"], "give --verify too"),
+    "data without verify": (["patch", "relu.onnx", "--jump", "1", "--data", "two.npz"], "give one of these too"),
     "mean of a patch without data": (
         ["patch", "relu.onnx", "--jump", "1", "--verify", "--mean", "1"],
         "--mean and --std need inputs",

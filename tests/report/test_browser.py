@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.report import html
 from onnx_jumprelu.tuning.result import TrialPoint
 from tests.report.browsing import DESK, Opened, Scheme, hidden, illegible, opened, too_wide, undrawn

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from onnx_jumprelu import OptionError
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.report import charts, dependencies, formatting, html, phrases, svg, verdict_rows
 from onnx_jumprelu.tuning.result import TrialPoint
 from onnx_jumprelu.verdict.findings import Example, is_image

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.report import html
 from onnx_jumprelu.tuning.result import SearchRecord
 from tests.report.page import Page

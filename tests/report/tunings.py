@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_jumprelu.activation.parameters import Jump, Parameters
+from onnx_jumprelu.activation.parameters import Parameters
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.files.hashes import model_sha256
 from onnx_jumprelu.tuning.result import Judged, SearchRecord, TrialPoint, Tuning

@@ -251,7 +251,7 @@ class TestOptions:
 
     def test_neither_or_both(self) -> None:
         for options in ({}, {"jump": 1.0, "recipe": Recipe(1.0)}):
-            with pytest.raises(OptionError, match="either a jump or a recipe"):
+            with pytest.raises(OptionError, match="either a jump, a softness or both, or a recipe"):
                 PatchOptions(**options)  # type: ignore[arg-type]
 
     def test_unknown_lowering(self) -> None:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from onnx_jumprelu import DataError, ModelFileError
-from onnx_jumprelu.activation.parameters import Jump
+from onnx_jumprelu.activation.values import Jump
 from onnx_jumprelu.tuning.record_file import read_search_record
 from onnx_jumprelu.tuning.result import SearchRecord
 from tests.models import single

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_jumprelu import OnnxClassifier, Recipe, attacks, patch_file
-from onnx_jumprelu.activation.parameters import numbers_of
+from onnx_jumprelu.activation.values import numbers_of
 from onnx_jumprelu.arrays import Array, Bools, Floats, Labels
 from onnx_jumprelu.attacks.base import Attack
 from onnx_jumprelu.classifier.target import Target
