@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_jumprelu.arguments import shown
 from onnx_jumprelu.arrays import Bools
 from onnx_jumprelu.files.inputs import read_text
 from onnx_jumprelu.version import __version__
@@ -63,7 +64,7 @@ class Entries:
         """Check that it has no other entries than these."""
         for key in self._content:
             if key not in keys:
-                raise UnfitError(f"{self._where} has an unknown entry '{key}'")
+                raise UnfitError(f"{self._where} has an unknown entry {shown(key)}")
         return self
 
     def value(self, key: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -135,7 +136,7 @@ class Entries:
         value = self.value(key)
         if not isinstance(value, dict) or not value:
             raise self.unfit(key, "an object with at least one entry")
-        return {name: Entries(entry, f"'{key}', entry '{name}',") for name, entry in value.items()}
+        return {name: Entries(entry, f"'{key}', entry {shown(name)},") for name, entry in value.items()}
 
     def holds(self, key: str, value: object) -> bool:
         """Whether an entry is there and equals a value."""

@@ -107,7 +107,7 @@ def read_policy(path: str | Path) -> Policy:
     except RecursionError as error:
         raise OptionError(f"{path}: is not a policy: its values are nested too deeply") from error
     except ValueError as error:  # not UTF-8, not TOML, or an integer with more digits than Python reads
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(";")[0]  # Python advises programmers after the semicolon
         raise OptionError(f"{path}: is not a policy in TOML ({reason})") from error
     gates = content.get("gates")
     known = [entry.name for entry in fields(Policy)]
