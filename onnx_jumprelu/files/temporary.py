@@ -36,12 +36,15 @@ def temporary(folder: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         OSError: it cannot be made.
     """
     remove_abandoned(folder)
-    with _created(folder, mode) as file:
-        try:
-            yield file
-        finally:
-            with contextlib.suppress(OSError):
-                Path(file.name).unlink(missing_ok=True)
+    file = _created(folder, mode)
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            Path(file.name).unlink(missing_ok=True)
+        # Of a full disk the writer knows already; what could not be written would fail here again, without a name.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def finish(file: BinaryIO) -> None:

@@ -137,9 +137,22 @@ class TestArrays:
         done = subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", script, str(target), str(limit)], stderr=subprocess.PIPE, text=True, check=False
         )
-        assert f"ModelFileError: {target}: cannot be written (File too large)" in done.stderr
+        assert done.stderr.splitlines()[-1].endswith(f"ModelFileError: {target}: cannot be written (File too large)")
         assert target.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["adv.npz"]
+
+
+def test_a_full_disk_is_named_for_texts_too(tmp_path: Path) -> None:
+    script = (
+        "import resource, sys; from onnx_jumprelu.files.atomic import write_text\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); write_text(sys.argv[1], '{}' * 50, 'JSON')"
+    )
+    target = tmp_path / "result.json"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script, str(target)], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith(f"ModelFileError: {target}: cannot be written (File too large)")
+    assert not list(tmp_path.iterdir())
 
 
 KINDS_OF_FILES: list[FileKind] = ["JSON", ".npz"]
