@@ -59,6 +59,12 @@ class Scene:
 
     def start(self, *more: str, prepare: Callable[[], None] | None = None) -> Running:
         """Start the command; `prepare` is called in the new process."""
+
+        def begin() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts in the background ignore it
+            if prepare is not None:
+                prepare()
+
         resumed = self.resumed_by is not None and (self.folder / self.resumed_by).exists()
         words = [*self.program, *self.command, *more, *(["--resume"] if resumed else [])]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -69,7 +75,7 @@ class Scene:
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs
+            preexec_fn=begin,  # noqa: PLW1509 - no other thread runs
         )
         return Running(process, self)
 
