@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from onnx_jumprelu.graphs.scopes import walk_scopes
+from onnx_jumprelu.graphs.scopes import function_key, walk_scopes
 
 ANY_SHAPE = "onnx_jumprelu/any_shape"
 WITHOUT_ACTIVATION = {"FusedConv": "Conv", "FusedGemm": "Gemm"}
@@ -48,8 +48,9 @@ TYPE_OF_INPUT = {
 def stand_in_for_contrib_operators(model: ModelProto) -> None:
     """Put stand-ins in the place of onnxruntime's operators; for a copy of a model whose types are to be inferred."""
     needs_shape = False
+    functions = {function_key(function) for function in model.functions}
     for scope in walk_scopes(model):
-        for node in scope.nodes:
+        for node in (node for node in scope.nodes if function_key(node) not in functions):
             standard = WITHOUT_ACTIVATION.get(node.op_type) if node.domain == "com.microsoft" else None
             source = TYPE_OF_INPUT.get((node.domain, node.op_type), len(node.input))
             if standard is not None:

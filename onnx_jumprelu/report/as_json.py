@@ -69,7 +69,9 @@ def patched_file(result: PatchedFile, *, verified: bool = False) -> Json:
                 }
                 for site in result.sites
             ],
-            "skipped": [{"name": site.name, "reason": site.reason} for site in result.skipped],
+            "skipped": [
+                {"name": site.name, "reason": site.reason, "by_choice": site.by_choice} for site in result.skipped
+            ],
             "repatched": result.repatched,
             "notes": list(result.notes),
             "verified": verified and result.error is None,

@@ -96,7 +96,9 @@ def _patched(result: PatchedFile) -> str:
 def patched_summary(results: Sequence[PatchedFile]) -> str:
     """How many files of a batch went well."""
     failed = sum(result.error is not None for result in results)
-    return f"{count(len(results) - failed, 'model')} patched, {failed} failed"
+    partial = sum(bool(_left(result)) for result in results)
+    in_part = f"; {count(partial, 'model')} only in part (--strict refuses this)" if partial else ""
+    return f"{count(len(results) - failed, 'model')} patched, {failed} failed{in_part}"
 
 
 def reverted_file(result: RevertedFile) -> str:

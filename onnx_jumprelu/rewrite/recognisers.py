@@ -130,7 +130,8 @@ def _not_widened(at: NodeInScope, zero: str, other: str) -> Refusal | None:
             return None
         return Refusal(f"the constant of shape {list(shape)} may broadcast its input to a larger shape", other)
     like = at.types.get(shape or zero, TensorType()).shape
-    if shape == other or (like is not None and None not in like and like == given):
+    fixed = like is not None and all(isinstance(size, int) for size in like)  # names of sizes are not enforced
+    if shape == other or (fixed and like == given):
         return None
     return Refusal("the shape of the zero is computed and may broadcast its input to a larger shape", other)
 
@@ -144,11 +145,24 @@ def _shape_of(at: NodeInScope, constant: str) -> tuple[int, ...] | str | None:
     try:
         if node is None:
             return at.scope.constant(name).shape
-        return tuple(int(size) for size in np.ravel(at.scope.constant(node.input[-1])))
+        repeated = at.scope.constant(node.input[0]).shape if node.op_type == "Expand" else ()
     except NotConstantError:
-        shape = None if node is None else at.tensors.maker(node.input[-1], "Shape")
-        whole = shape is not None and not shape.attribute  # `start` and `end` take a part of the shape
-        return shape.input[0] if shape is not None and whole else None
+        return None
+    return _expanded(at, repeated, node.input[-1])
+
+
+def _expanded(at: NodeInScope, repeated: tuple[int, ...], target: str) -> tuple[int, ...] | str | None:
+    """The shape of a constant that is repeated to the shape that a tensor holds, as `_shape_of` gives it."""
+    try:
+        return np.broadcast_shapes(repeated, tuple(int(size) for size in np.ravel(at.scope.constant(target))))
+    except NotConstantError:
+        node = at.tensors.maker(target, "Shape")
+    except ValueError:  # the two do not fit
+        return None
+    if node is None or node.attribute or any(size != 1 for size in repeated):  # `start`, `end`: a part of the shape
+        return None
+    like = at.types.get(node.input[0], TensorType()).shape
+    return node.input[0] if not repeated or (like is not None and len(repeated) <= len(like)) else None
 
 
 def _is_zero_by_default(at: NodeInScope, name: str) -> bool:

@@ -52,12 +52,12 @@ def plan_sites(model: ModelProto, options: PatchOptions) -> tuple[list[SitePlan]
         if isinstance(plan, SitePlan):
             plans.append(plan)
         else:
-            skipped.append(SkippedSite(found.site.name, plan, by_choice=plan is wanted))
+            skipped.append(SkippedSite(found.site.name, plan, by_choice=isinstance(wanted, str)))
     left = [site for site in skipped if not site.by_choice]
     if options.strict and plans and left:
         raise PatchError(
             f"{len(left)} of its {len(everything)} activation sites cannot be patched; '{left[0].name}': "
-            f"{left[0].reason}; leave out strict to patch the others"
+            f"{left[0].reason}; without strict the others are patched"
         )
     if not plans:
         first = skipped[0]

@@ -147,7 +147,8 @@ def observed(
     ready = normalized(x[:MOST_EXAMPLES], target.mean, target.std).astype(
         numpy_dtype(inputs[0].type.tensor_type.elem_type)
     )
-    fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value if inputs[0].type.tensor_type.shape.dim else 0
+    # Some exporters write -1 for an open size.
+    fixed = max(0, inputs[0].type.tensor_type.shape.dim[0].dim_value) if inputs[0].type.tensor_type.shape.dim else 0
     size = fixed or BATCH
     for start in range(0, len(ready), size):
         batch = ready[start : start + size]

@@ -18,7 +18,8 @@ def written(nodes: str, shape: str = "N, 3", opset: int = 17) -> ModelProto:
         f"""<ir_version: 8, opset_import: ["" : {opset}]>
         net (float[{shape}] x) => (float[{shape}] y)
         <float zero = {{0.0}}, float half = {{0.5}}, float two = {{2.0}}, float six = {{6.0}},
-         float[1] one_zero = {{0.0}}, double wide = {{0.0}}, int64[2] target = {{1, 3}}, int64[1] first = {{0}}>
+         float[1] one_zero = {{0.0}}, float[1,1,1] zero_3d = {{0.0}}, int64[2] rows5 = {{5, 1}},
+         double wide = {{0.0}}, int64[2] target = {{1, 3}}, int64[1] first = {{0}}>
         {{ {nodes} }}"""
     )
 
@@ -52,11 +53,29 @@ def test_zeros_of_a_computed_shape(form: str) -> None:
     [
         "s = Shape(x) rows = Concat <axis = 0> (first, s) z = ConstantOfShape(rows) y = Max(x, z)",
         "s = Shape <start = 1> (x) z = ConstantOfShape(s) y = Max(x, z)",
+        "s = Shape(x) five = Expand(zero, rows5) z = Expand(five, s) y = Max(x, z)",
+        "s = Shape(x) z = Expand(zero_3d, s) y = Max(x, z)",
+        "w = Transpose(x) s = Shape(w) z = ConstantOfShape(s) y = Max(x, z)",
     ],
 )
 def test_zeros_that_may_widen_are_listed(nodes: str) -> None:
     (site,) = find_activations(written(nodes))
     assert "the shape of the zero is computed and may broadcast" in str(site.reason)
+
+
+@pytest.mark.parametrize("zeros", ["Expand(zero_3d, target)", "Expand(zero, rows5)"])
+def test_zeros_whose_fixed_shape_widens_are_listed(zeros: str) -> None:
+    (site,) = find_activations(written(f"z = {zeros} y = Max(x, z)"))
+    assert "may broadcast its input to a larger shape" in str(site.reason)
+
+
+def test_sizes_of_the_same_name_may_differ() -> None:
+    """The runtime does not enforce that two dimensions of one name are equal."""
+    model = parse(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N, 4] x, float[N, 4] w) => (float[N, 4] y)
+        { s = Shape(w) z = ConstantOfShape(s) y = Max(x, z) }"""
+    )
+    assert "may broadcast" in str(next(iter(find_activations(model))).reason)
 
 
 def test_ones_of_a_computed_shape_are_no_rectifier() -> None:
@@ -94,6 +113,15 @@ def test_a_rectifier_and_its_cap_are_one_site(form: str, lowering: str) -> None:
     np.testing.assert_array_equal(run(patched, {"x": x})[0], oracle(x, 0.5, 6.0))
     assert verify(model, patched).ok
     assert revert_model(patched).SerializeToString() == model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    ["h = Relu(x) y = Clip(h, half, six)", "h = Relu(x) n = Neg(six) y = Min(h, n)", "h = Relu(x) y = Min(h, zero)"],
+)
+def test_what_does_more_than_cap_is_no_cap(nodes: str) -> None:
+    (site,) = find_activations(written(nodes))
+    assert site.cap is None
 
 
 def test_a_clip_that_does_not_follow_a_rectifier_is_a_site_of_its_own() -> None:
@@ -144,6 +172,10 @@ class TestPartial:
         model = written("h = Relu(x) y = Relu(h)")
         (left,) = patch_model(model, 0.5, include=["h"], strict=True).skipped
         assert left.by_choice
+        for options in ({"exclude": ["y"]}, {"include": ["h"]}):  # the one that cannot be patched
+            (left,) = patch_model(written(self.MODEL), 0.5, strict=True, **options).skipped  # type: ignore[arg-type]
+            assert left.by_choice
+            assert left.reason.startswith("alpha is")
 
 
 def test_a_bound_gives_the_type_where_nothing_else_does() -> None:
