@@ -38,9 +38,9 @@ def parameters_in(
     Raises:
         NotParametersError: a number is out of range, or several numbers do not lie along the channels.
     """
-    held = dict(defaults)
+    held, caps = dict(defaults), _caps(nodes)
     for node in nodes:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output[0] not in caps:
             held[node.output[0]] = constant_node_value(node).astype(np.float64)
         elif node.op_type == "CastLike" and node.input[0] in held:
             held[node.output[0]] = held[node.input[0]]
@@ -50,6 +50,11 @@ def parameters_in(
         return Parameters.checked(values, "the jump")
     except OptionError as error:
         raise NotParametersError(f"holds parameters of no JumpReLU: {error}") from error
+
+
+def _caps(nodes: Iterable[NodeProto]) -> frozenset[str]:
+    """Names of what caps a site whose rectifier was taken out of a fused kernel."""
+    return frozenset(name for node in nodes if node.op_type == "Min" for name in node.input)
 
 
 def is_soft(nodes: Iterable[NodeProto]) -> bool:
@@ -101,8 +106,10 @@ def _along_channels(name: str, array: Array, rank: int | None, n_channels: int |
 
 def set_to_relu(nodes: Iterable[NodeProto]) -> None:
     """Set every parameter that a hard site's nodes hold to the value at which it is ReLU. Changes the nodes."""
-    for node in nodes:
-        if node.op_type == "Constant":
+    given = list(nodes)
+    caps = _caps(given)
+    for node in given:
+        if node.op_type == "Constant" and node.output[0] not in caps:
             zeros = np.zeros_like(constant_node_value(node))
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(zeros)))

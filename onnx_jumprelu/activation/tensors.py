@@ -43,6 +43,10 @@ class Tensors:
         known = domain_of(node.domain) in {STANDARD_DOMAIN, KNOWN_ELSEWHERE.get(node.op_type, STANDARD_DOMAIN)}
         return node if known else None
 
+    def maker_of(self, name: str) -> NodeProto | None:
+        """The node that makes a tensor, whatever its type; None for inputs and initializers."""
+        return self._makers.get(name)
+
     def plain(self, name: str) -> str:
         """The tensor that Identity nodes pass on under this name."""
         passed: dict[str, None] = {}

@@ -64,6 +64,15 @@ class GraphBuilder:
         self.nodes.append(node)
         return output
 
+    def copy(self, node: NodeProto, base: str) -> str:
+        """Append a copy of a node with one output, under new names; returns the output's name."""
+        copied = NodeProto()
+        copied.CopyFrom(node)
+        copied.name = self.names(f"{base}/{node.op_type}")
+        copied.output[:] = [self.names(base)]
+        self.nodes.append(copied)
+        return copied.output[0]
+
     def constant(self, elem_type: int, values: float | Array, base: str) -> str:
         """Name of a Constant with this element type and these values, shared within the scope."""
         content = tensor(elem_type, values)

@@ -99,7 +99,10 @@ class _Nodes:
         where = f"graph '{_shown(graph.name)}'"
         if len(outer) >= 2 * MOST_GRAPHS - 1:
             _refuse(where, f"more than {MOST_GRAPHS} graphs are nested in each other")
-        given = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        given = {value.name for value in graph.input}
+        if len(given) < len(graph.input):
+            _refuse(where, "two inputs have the same name")
+        given.update(tensor.name for tensor in graph.initializer)
         given.update(sparse.values.name for sparse in graph.sparse_initializer)
         _refuse(where, _names_problem([graph.name, *given, *(value.name for value in graph.output)]))
         for value in (*graph.input, *graph.value_info, *graph.output):
@@ -127,6 +130,8 @@ class _Nodes:
             in_order = in_order and so_far.issuperset(name for name in outer_tensors_used(node) if name in made)
             if so_far.intersection(node.output) - {""}:
                 _refuse(where, "makes a tensor that another node makes too")
+            if any(output in before[-1] for output in node.output if output):
+                _refuse(where, "makes a tensor that is an input or an initializer of its graph too")
             so_far.update(node.output)
         if not in_order:
             _refuse_circles(nodes, made)

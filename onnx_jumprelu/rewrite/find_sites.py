@@ -25,13 +25,14 @@ FIRST_OPSET_WITHOUT_TYPES = 16
 
 @dataclass(frozen=True)
 class Found:
-    """A site, with what the rewrite needs to know about it."""
+    """A site, with what the rewrite needs to know about it; `bare` is a fused kernel without its rectifier."""
 
     site: ActivationSite
     node: NodeProto
     scope: Scope
     elem_type: int | None
     cap: float | None
+    bare: NodeProto | None = None
 
 
 def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | None:
@@ -42,9 +43,7 @@ def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | N
     if refused is not None:
         return Refusal(*refused)
     recogniser = {**RECOGNISERS, **ARITHMETIC}.get(at.node.op_type) if standard else None
-    if recogniser is None:
-        return fused(at.node)
-    match = recogniser(at)
+    match = fused(at.node) if recogniser is None else recogniser(at)
     if isinstance(match, Match):
         reason = _unsupported(at, match)
         if reason:
@@ -55,7 +54,7 @@ def recognise(at: NodeInScope, foreign: ForeignJumpReLUs) -> Match | Refusal | N
 def _unsupported(at: NodeInScope, match: Match) -> str | None:
     """Why a rectifier cannot be patched, for reasons that do not depend on its form; None where it can."""
     opset, elem_type = at.scope.opset, _type_of(at, match).elem_type
-    if not match.input or not at.output:
+    if not (match.input or match.bare) or not at.output:
         return "has no input or no output"
     if opset is None:
         return "the file imports no version of the standard operators"
@@ -112,7 +111,8 @@ def find_sites(model: ModelProto) -> Iterator[Found]:
             cap=match.cap or caps.get((at.scope.path, at.output)) if isinstance(match, Match) else None,
             reason=match.reason if isinstance(match, Refusal) else None,
         )
-        yield Found(site, at.node, at.scope, inferred.elem_type, match.cap if isinstance(match, Match) else None)
+        cap, bare = (match.cap, match.bare) if isinstance(match, Match) else (None, None)
+        yield Found(site, at.node, at.scope, inferred.elem_type, cap, bare)
 
 
 def _matches(

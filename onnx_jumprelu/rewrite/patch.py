@@ -249,9 +249,9 @@ def _lower(plan: SitePlan, index: int, edits: _Edits) -> None:
     site, scope, node = plan.found.site, plan.found.scope, plan.found.node
     original = node.SerializeToString()
     builder = edits.builders.setdefault(scope.path, GraphBuilder(edits.names))
-    output = LOWERINGS[plan.lowering].emit(plan.emitted, builder)
+    output = _emit(plan, builder)
     nodes = builder.take()
-    if plan.found.cap is None:
+    if plan.found.cap is None or plan.found.bare is not None:
         last = nodes.pop()
         node.op_type, node.domain = last.op_type, last.domain
         node.ClearField("overload")
@@ -276,6 +276,24 @@ def _lower(plan: SitePlan, index: int, edits: _Edits) -> None:
             input=site.input,
         )
     )
+
+
+def _emit(plan: SitePlan, builder: GraphBuilder) -> str:
+    """Append a site's nodes; returns the name of their output. A rectifier is first taken out of its fused kernel."""
+    bare, site = plan.found.bare, plan.emitted
+    if bare is None:
+        return LOWERINGS[plan.lowering].emit(site, builder)
+    site = replace(site, x=builder.copy(bare, f"{site.base}/pre_activation"))
+    output = LOWERINGS[plan.lowering].emit(site, builder)
+    if plan.found.cap is None:
+        return output
+    if plan.parameters.is_soft:  # a center can make it negative, and a Clip from 0 to the cap was there
+        output = builder.op("Max", [output, site.constant(0.0, "zero", builder)], f"{site.base}/rectified")
+    # Not shared with other constants, of which one may be a jump.
+    cap = builder.op("Constant", [], f"{site.base}/cap", value=tensor(parameter_type(site.elem_type), plan.found.cap))
+    if site.elem_type is None:
+        cap = builder.op("CastLike", [cap, output], f"{site.base}/cap_like")
+    return builder.op("Min", [output, cap], f"{site.base}/capped")
 
 
 def _with_inputs(

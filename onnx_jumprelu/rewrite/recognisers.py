@@ -17,6 +17,7 @@ from onnx_jumprelu.activation.finder import JUMPRELU_READS_VALUES
 from onnx_jumprelu.activation.tensors import MADE_OF_A_CONSTANT, Tensors
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import ExternalError, NotConstantError, attribute
+from onnx_jumprelu.graphs.fused_kernels import fused_rectifier
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, walk_scopes
 from onnx_jumprelu.graphs.tensor_types import Dimension, TensorType
 
@@ -26,12 +27,21 @@ FUSED = frozenset({"relu", "clip", "relu6", "thresholdedrelu"})  # rectifiers an
 
 @dataclass(frozen=True)
 class Match:
-    """A rectifier: its form, the name of its input, its upper bound (None for none), and a constant of its type."""
+    """A rectifier.
+
+    Attributes:
+        form: The operator.
+        input: Name of its input, '' where that is inside a fused kernel.
+        cap: Upper bound, None for none.
+        typed_by: Name of a constant of its type, '' where there is none.
+        bare: The fused kernel without the rectifier, None for a rectifier of its own.
+    """
 
     form: str
     input: str
     cap: float | None = None
     typed_by: str = ""
+    bare: NodeProto | None = None
 
 
 @dataclass(frozen=True)
@@ -298,8 +308,11 @@ def _scalar(at: NodeInScope, name: str) -> float | None:
     return float(value.astype(np.float64).reshape(())) if value.size == 1 and value.dtype.kind in "fV" else None
 
 
-def fused(node: NodeProto) -> Refusal | None:
-    """A refusal for a node with a rectifier inside: `activations` of an RNN, `activation` of a fused kernel."""
+def fused(node: NodeProto) -> Match | Refusal | None:
+    """A rectifier inside a node: one that can be taken out of a fused kernel, or the reason why it cannot."""
+    inside = fused_rectifier(node)
+    if inside is not None:
+        return Match(node.op_type, "", inside.cap, bare=inside.bare)
     for entry in node.attribute:
         if entry.name not in ("activation", "activations") or entry.ref_attr_name:
             continue

@@ -21,6 +21,7 @@ from onnx_jumprelu.activation.finder import JumpReLU, find_jumprelus
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.activation.tensors import Tensors
 from onnx_jumprelu.errors import ProvenanceError
+from onnx_jumprelu.graphs.fused_kernels import fused_rectifier, is_without_activation
 from onnx_jumprelu.graphs.scopes import Scope, domain_of, walk_scopes
 from onnx_jumprelu.rewrite.record import PatchedSite, Provenance, drop_provenance
 
@@ -162,6 +163,8 @@ def _come_back(
     It reads the pre-activation under the name that this had, where that is still the same tensor.
     """
     node = _original(site)
+    if fused_rectifier(node) is not None:
+        return node, _behind_fused_kernel(site, node, end, tensors, jumprelus)
     # Records of earlier versions do not name the pre-activation: it is what is not the zero of a Max.
     before = site.input or next((name for name in node.input if not tensors.is_zero(name)), "")
     places = [place for place, name in enumerate(node.input) if name == before]
@@ -174,6 +177,23 @@ def _come_back(
         raise changed(f"'{site.tensor}' is computed from '{jumprelu.x}' now")
     node.input[places[0]] = before if tensors.plain(before) == jumprelu.x else jumprelu.x
     return node, jumprelu
+
+
+def _behind_fused_kernel(
+    site: PatchedSite, original: NodeProto, end: NodeProto, tensors: Tensors, jumprelus: Mapping[str, JumpReLU]
+) -> JumpReLU:
+    """The JumpReLU behind a fused kernel whose rectifier was taken out, and that is otherwise what it was."""
+    jumprelu = jumprelus.get(site.tensor)
+    while jumprelu is None and end.op_type in ("Min", "Max") and end.domain == "":  # they cap
+        jumprelu = jumprelus.get(tensors.plain(end.input[0]))
+        before = tensors.maker(end.input[0], "Max")
+        if jumprelu is None and before is None:
+            break
+        end = before or end
+    kernel = None if jumprelu is None else tensors.maker_of(jumprelu.x)
+    if jumprelu is None or kernel is None or not is_without_activation(kernel, original):
+        raise changed(f"'{site.tensor}' is not a JumpReLU of what the fused kernel computes now")
+    return jumprelu
 
 
 def _original(site: PatchedSite) -> NodeProto:

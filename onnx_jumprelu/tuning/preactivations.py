@@ -91,6 +91,8 @@ def observable(site: ActivationSite) -> str | None:
     """Why the pre-activations of a site cannot be seen from outside; None if they can."""
     if site.reason is not None:
         return site.reason
+    if not site.input:
+        return f"its pre-activation is inside {site.form}; tune the model before onnxruntime optimizes it"
     return None if site.scope == "main" else f"is in {site.scope}, which cannot be seen from outside; inline it"
 
 

@@ -105,7 +105,7 @@ def _run(pair: Pair, case: _Case, name: str) -> int:
 def _site_model(pair: Pair, region: Region, elem_type: int, n_channels: int | None) -> ModelProto:
     """A site's nodes as a model from `x` to `y`, without the names that distinguish it from other sites."""
     site, root, patched = region.found.site, _root(region), pair.patched.model
-    names = {"": "", site.input: X, site.tensor: Y}
+    names = {"": "", region.x: X, site.tensor: Y}
     nodes = [_renamed(node, lambda name: names.setdefault(name, str(len(names)))) for node in region.nodes]
     dims: list[str | int | None] = ["N"]
     if n_channels is not None:
@@ -116,7 +116,7 @@ def _site_model(pair: Pair, region: Region, elem_type: int, n_channels: int | No
         "site",
         [helper.make_tensor_value_info(X, elem_type, dims)],
         [helper.make_tensor_value_info(Y, elem_type, dims)],
-        [_bound(pair, region, name, names[name], elem_type) for name in bound if name not in (site.input, "")],
+        [_bound(pair, region, name, names[name], elem_type) for name in bound if name not in (region.x, "")],
     )
     imports = root.opset_import if isinstance(root, FunctionProto) else patched.opset_import
     functions = [function for function in patched.functions if function.domain == DOMAIN]

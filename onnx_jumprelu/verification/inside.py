@@ -38,7 +38,7 @@ class _Watched:
     @property
     def names(self) -> tuple[str, str]:
         """The names of its pre-activation and of its activation."""
-        return self.region.found.site.input, self.region.found.site.tensor
+        return self.region.x, self.region.found.site.tensor
 
 
 def check_inside(pair: Pair) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from onnx_jumprelu.activation.lowerings import DOMAIN
 from onnx_jumprelu.errors import JumpReLUError
+from onnx_jumprelu.graphs.fused_kernels import is_without_activation
 from onnx_jumprelu.graphs.scopes import Scope, function_key, subgraphs_of, walk_scopes
 from onnx_jumprelu.rewrite.find_sites import Found, find_sites
 from onnx_jumprelu.rewrite.record import drop_provenance
@@ -29,12 +30,15 @@ class Region:
     Attributes:
         found: The activation in the original.
         scope: Its scope in the patched model.
-        nodes: The nodes in its place, in order; the last one outputs the activation's tensor.
+        nodes: The nodes in its place, in order; the last one outputs the activation's tensor. A fused kernel whose
+            activation was taken out is not among them.
+        x: Name of the pre-activation.
     """
 
     found: Found
     scope: Scope
     nodes: tuple[NodeProto, ...]
+    x: str
 
 
 def compare(original: ModelProto, patched: ModelProto) -> list[Region]:
@@ -147,10 +151,19 @@ def _compare_scope(
     for found, end in ends:
         needed = _needed(found, end, added, makers, inputs)
         in_sites |= needed
-        regions.append(Region(found, theirs, (*(added[index] for index in sorted(needed)), end)))
+        regions.append(_region(found, theirs, [*(added[index] for index in sorted(needed)), end]))
     for index in set(range(len(added))) - in_sites:
         raise StructureError(f"in '{ours.path}', node '{_label(added[index])}' is not in the original")
     return regions
+
+
+def _region(found: Found, scope: Scope, nodes: list[NodeProto]) -> Region:
+    if found.bare is None:
+        return Region(found, scope, tuple(nodes), found.site.input)
+    kernel = next((node for node in nodes if is_without_activation(node, found.node)), None)
+    if kernel is None:
+        raise StructureError(f"site '{found.site.name}': the fused kernel was changed")
+    return Region(found, scope, tuple(node for node in nodes if node is not kernel), kernel.output[0])
 
 
 def _activation(node: NodeProto, scope: Scope, activations: dict[tuple[str, str], Found]) -> Found:

@@ -112,6 +112,15 @@ REFUSED: dict[str, tuple[ModelProto, str]] = {
     "a Cast to a type that does not exist": (net("y = Cast <to = 127> (x)"), "the element type 127 does not exist"),
     "an input that nothing makes": (net("y = Relu(q)"), "node 'y' (Relu): reads 'q', which nothing makes"),
     "an output that nothing makes": (net("z = Relu(x)"), "graph 'net': nothing makes its output 'y'"),
+    "an output that is an input": (net("x = Neg(x) y = Relu(x)"), "node 'x' (Neg): makes a tensor that is an input"),
+    "an output that is an initializer": (
+        changed(RELU, lambda model: model.graph.initializer.append(numpy_helper.from_array(f32([1, 2]), "y"))),
+        "node 'y' (Relu): makes a tensor that is an input or an initializer of its graph too",
+    ),
+    "an input twice": (
+        changed(RELU, lambda model: model.graph.input.append(model.graph.input[0])),
+        "two inputs have the same name",
+    ),
     "an output made twice": (net("y = Relu(x) y = Neg(x)"), "node 'y' (Neg): makes a tensor that another node makes"),
     "a circle": (net("z = Neg(y) y = Relu(z)"), "needs its own output"),
     "a circle through a branch": (

@@ -116,11 +116,11 @@ REFUSED: dict[str, tuple[str, ModelProto]] = {
               net (float[S,B,I] x, float[1,12,I] w, float[1,12,4] r) => (float[S,1,B,4] y)
               { y = GRU <hidden_size = 4, activations = ["Sigmoid", "Relu"]> (x, w, r) }"""),
     ),
-    "FusedConv": (
-        "Relu is fused into com.microsoft.FusedConv; save the model unoptimized",
-        parse("""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    "Conv of blocked layout": (
+        "Relu is fused into com.microsoft.nchwc.Conv; save the model unoptimized",
+        parse("""<ir_version: 8, opset_import: ["" : 17, "com.microsoft.nchwc" : 1]>
               net (float[N,C,H,W] x, float[M,C,3,3] w) => (float[N,M,H,W] y)
-              { y = com.microsoft.FusedConv <activation = "Relu"> (x, w) }"""),
+              { y = com.microsoft.nchwc.Conv <activation = "Relu"> (x, w) }"""),
     ),
     "type unknown, opset below 16": (
         "element type cannot be inferred",
