@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from onnx import ModelProto, NodeProto
 
 from onnx_jumprelu.activation.tensors import Tensors
@@ -130,10 +131,20 @@ def _matches(
             found.append((at, match))
         if capped is not None:
             capping[at.scope.path, at.output] = capped
-    rectified = {(at.scope.path, at.output) for at, match in found if isinstance(match, Match)}
-    caps = {(path, name): cap for (path, _), (name, cap) in capping.items() if (path, name) in rectified}
-    only_cap = {place for place, (name, _) in capping.items() if (place[0], name) in rectified}
-    return [(at, match) for at, match in found if (at.scope.path, at.output) not in only_cap], caps
+    # The rectifier behind each capped tensor; caps may follow each other.
+    rectifiers = {
+        place: place for at, match in found if isinstance(match, Match) for place in [(at.scope.path, at.output)]
+    }
+    caps: dict[tuple[str, str], float] = {}
+    only_cap: set[tuple[str, str]] = set()
+    for place, (name, cap) in capping.items():
+        rectifier = rectifiers.get((place[0], name))
+        if rectifier is not None:
+            rectifiers[place] = rectifier
+            only_cap.add(place)
+            caps[rectifier] = min(cap, caps.get(rectifier, np.inf))
+    finite = {place: cap for place, cap in caps.items() if cap < np.inf}
+    return [(at, match) for at, match in found if (at.scope.path, at.output) not in only_cap], finite
 
 
 def _site_names(sites: list[NodeInScope]) -> list[str]:

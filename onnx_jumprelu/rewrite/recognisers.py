@@ -113,12 +113,13 @@ def _max(at: NodeInScope) -> Match | Refusal | None:
     external = None if zeros else next(filter(None, (_external(at, name) for name in at.node.input)), None)
     if external is not None:
         return Refusal(f"may be a rectifier: {external}; store small tensors in the model itself")
-    if len(zeros) != 1:
+    others = [name for name in at.node.input if name not in zeros]
+    if not zeros or not others:
         return None
-    others = [name for name in at.node.input if name != zeros[0]]
     if len(others) != 1:
         return Refusal("Max of more than two inputs")
-    return _not_widened(at, zeros[0], others[0]) or Match("Max", others[0], typed_by=zeros[0])
+    widening = (_not_widened(at, zero, others[0]) for zero in zeros)
+    return next(filter(None, widening), None) or Match("Max", others[0], typed_by=zeros[0])
 
 
 def _external(at: NodeInScope, name: str) -> str | None:
@@ -207,9 +208,12 @@ def _leaky_relu(at: NodeInScope) -> Match | Refusal:
     return Match("LeakyRelu", at.input(0))
 
 
-def _elu(at: NodeInScope) -> Match | None:
+def _elu(at: NodeInScope) -> Match | Refusal | None:
     """With alpha 0 nothing is left of its negative part."""
-    return Match("Elu", at.input(0)) if _alpha(at, 1.0) == 0 else None
+    alpha = _alpha(at, 1.0)
+    if isinstance(alpha, Refusal):
+        return alpha
+    return Match("Elu", at.input(0)) if alpha == 0 else None
 
 
 def _alpha(at: NodeInScope, default: float) -> float | Refusal:
@@ -282,18 +286,21 @@ ARITHMETIC: dict[str, Recogniser] = {"Div": _half_of_sum, "Mul": _half_of_sum, "
 
 
 def cap_of(at: NodeInScope) -> tuple[str, float] | None:
-    """The tensor that a node caps from above, and the cap, if it does nothing else to a rectified tensor; else None."""
+    """The tensor that a node caps from above, and the cap, if it does nothing else to a rectified tensor; else None.
+
+    The cap of a Clip without a maximum is infinite.
+    """
     if domain_of(at.node.domain) != STANDARD_DOMAIN:
         return None
     try:
         if at.node.op_type == "Clip" and at.bound("min", 1, -np.inf) <= 0:
             cap = at.bound("max", 2, np.inf)
-            return (at.input(0), cap) if 0 < cap < np.inf else None
+            return (at.tensors.plain(at.input(0)), cap) if cap > 0 else None
         if at.node.op_type == "Min" and len(at.node.input) == 2:  # noqa: PLR2004
             for x, bound in (at.node.input, reversed(at.node.input)):
                 value = _scalar(at, bound)
                 if value is not None and value > 0:
-                    return x, value
+                    return at.tensors.plain(x), value
     except NotConstantError:
         pass
     return None

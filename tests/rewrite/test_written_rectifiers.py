@@ -99,6 +99,10 @@ CAPS = {
     "Relu, Min": "h = Relu(x) y = Min(h, six)",
     "Max, Min": "h = Max(x, zero) y = Min(six, h)",
     "Clip, Min": "h = Clip(x, zero) y = Min(h, six)",
+    "Relu, Identity, Clip": "h = Relu(x) i = Identity(h) y = Clip(i, zero, six)",
+    "Relu, Min, Clip": "h = Relu(x) m = Min(h, six) y = Clip(m, zero, six)",
+    "Relu, Clip to 0, Min": "h = Relu(x) m = Clip(h, zero) y = Min(m, six)",
+    "Max of several zeros, Min": "h = Max(x, zero, one_zero) y = Min(h, six)",
 }
 
 
