@@ -60,13 +60,18 @@ class JumpReLU:
     inside: frozenset[str] = frozenset()
 
     @property
+    def is_soft(self) -> bool:
+        """Whether it has the soft form."""
+        return "softness" in self.operands
+
+    @property
     def inputs(self) -> frozenset[str]:
         """Names of the tensors that hold its parameters."""
         return frozenset(value for value in self.operands.values() if isinstance(value, str))
 
     def is_relu(self, scope: Scope) -> bool:
         """Whether it computes what ReLU computes, with the defaults of the graph inputs that are its parameters."""
-        if "softness" in self.operands:
+        if self.is_soft:
             return False
         jump = self.operands["jump"]
         if self.jumps is None and isinstance(jump, str):
@@ -77,7 +82,7 @@ class JumpReLU:
     def shown(self) -> str:
         """Its parameters for people: `jump 0.5`, `jumps 0 to 1.5`, `jump from 'name', softness 0.1`."""
         shown = _shown("jump", "jumps", self.jumps, self.operands["jump"])
-        if "softness" in self.operands:
+        if self.is_soft:
             shown += f", {_shown('softness', 'softness', self.softness, self.operands['softness'])}"
         return shown
 

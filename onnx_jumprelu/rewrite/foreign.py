@@ -40,13 +40,13 @@ class ForeignJumpReLUs:
         for site in self._sites.values():
             parts = _between(site, makers)
             self._parts |= parts | site.through
-            if users[site.x] <= parts | {site.y}:
+            if not site.is_soft and users[site.x] <= parts | {site.y}:
                 self._only_jump.add(site.x)
 
     def ends_at(self, node: NodeProto) -> tuple[str, str] | None:
         """For the last node of a JumpReLU, why it is not patched and its pre-activation; None for any other node."""
         site = next((self._sites[output] for output in node.output if output in self._sites), None)
-        return None if site is None else (self._unless_ours(f"is already a JumpReLU ({site.shown()})", ", "), site.x)
+        return None if site is None else (self._unless_ours(f"is already a {_shown(site)}", ", "), site.x)
 
     def contain(self, node: NodeProto) -> tuple[str, str] | None:
         """For a rectifier before, inside or after a JumpReLU, why it is not patched and its input; None for others."""
@@ -55,13 +55,17 @@ class ForeignJumpReLUs:
         x = node.input[0]
         before = next((name for name in self._tensors.behind(x, KEEPING) if name in self._sites), None)
         if before is not None:
-            return self._unless_ours(f"follows a JumpReLU ({self._sites[before].shown()})", " that was "), x
+            return self._unless_ours(f"follows a {_shown(self._sites[before])}", " that was "), x
         if any(output in self._parts or output in self._only_jump for output in node.output):
             return self._unless_ours("is part of a JumpReLU", " that was "), x
         return None
 
     def _unless_ours(self, reason: str, joint: str) -> str:
         return reason if self._ours else f"{reason}{joint}{FOREIGN}"
+
+
+def _shown(site: JumpReLU) -> str:
+    return f"{'soft ' if site.is_soft else ''}JumpReLU ({site.shown()})"
 
 
 def _between(site: JumpReLU, makers: Mapping[str, NodeProto]) -> set[str]:

@@ -283,6 +283,11 @@ class TestFinder:
         del patched.metadata_props[:]
         assert not [site for site in find_activations(patched) if site.patchable]
 
+    def test_a_rectifier_before_a_softplus_is_one_of_its_own(self) -> None:
+        first, second = find_activations(written("h = Relu(x) y = Softplus(h)"))
+        assert first.patchable
+        assert str(second.reason).startswith("is already a soft JumpReLU (jump 0, softness 1)")
+
 
 class TestGradient:
     @pytest.mark.parametrize("lowering", [*SOFT, "auto"])
