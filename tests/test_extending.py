@@ -88,16 +88,16 @@ def printed_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict
 
 
 def test_a_rectifier_form(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    def elu_without_tail(at: NodeInScope) -> Match | None:
-        return Match("Elu", at.input(0)) if at.node.attribute[0].f == 0 else None
+    def selu_without_tail(at: NodeInScope) -> Match | None:
+        return Match("Selu", at.input(0)) if at.node.attribute[0].f == 0 else None
 
-    model = classifier_with("Elu <alpha=0.0> (h)")
-    onnx.save(model, tmp_path / "elu.onnx")
+    model = classifier_with("Selu <alpha=0.0, gamma=1.0> (h)")
+    onnx.save(model, tmp_path / "selu.onnx")
     assert oj.find_activations(model) == []
-    monkeypatch.setitem(recognisers.RECOGNISERS, "Elu", elu_without_tail)
+    monkeypatch.setitem(recognisers.RECOGNISERS, "Selu", selu_without_tail)
 
-    assert [site.form for site in oj.find_activations(model)] == ["Elu"]
-    assert "Elu" in printed(capsys, "inspect", tmp_path / "elu.onnx")
+    assert [site.form for site in oj.find_activations(model)] == ["Selu"]
+    assert "Selu" in printed(capsys, "inspect", tmp_path / "selu.onnx")
     patched = oj.patch_model(model, jump=0.5).model
     assert oj.verify(model, patched).ok
     assert oj.revert_model(patched).SerializeToString() == model.SerializeToString()

@@ -487,6 +487,8 @@ class TestProgram:
             text=True,
             env=environment(),
             start_new_session=True,
+            # A shell lets what it runs in the background ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
         ) as program:
             while len(list(folder.glob("out/*.onnx"))) < 20:  # by then both workers have started
                 assert program.poll() is None

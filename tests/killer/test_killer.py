@@ -31,6 +31,7 @@ with target.open("wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_careless_program_is_noticed(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()

@@ -143,6 +143,7 @@ def assert_names_are_unique(model: ModelProto) -> None:
         assert len(set(outputs)) == len(outputs)
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_patch_never_clashes_and_revert_restores(data: st.DataObject) -> None:
