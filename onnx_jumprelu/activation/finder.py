@@ -24,10 +24,11 @@ from onnx import FunctionProto, ModelProto, NodeProto
 from onnx_jumprelu.activation.gates import READS_VALUES, Mask, masks
 from onnx_jumprelu.activation.parameters import FIELDS
 from onnx_jumprelu.activation.soft_finder import soft_site
-from onnx_jumprelu.activation.tensors import CONTRIB_DOMAIN, KEEPING, KEEPING_WHERE_POSITIVE, RECTIFYING, Tensors
+from onnx_jumprelu.activation.tensors import KEEPING, KEEPING_WHERE_POSITIVE, RECTIFYING, Tensors
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.errors import OptionError
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute
+from onnx_jumprelu.graphs.fused_kernels import CONTRIB_DOMAIN
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of, function_key
 
 N_OPERANDS, N_SOFT_OPERANDS = 2, 4  # x, jump; x, jump, softness, center

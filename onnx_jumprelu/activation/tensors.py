@@ -7,6 +7,7 @@ from onnx import NodeProto
 
 from onnx_jumprelu.arrays import Array
 from onnx_jumprelu.graphs.constants import NotConstantError, attribute, attribute_proto, converted, decoded
+from onnx_jumprelu.graphs.fused_kernels import CONTRIB_DOMAIN
 from onnx_jumprelu.graphs.scopes import STANDARD_DOMAIN, Scope, domain_of
 from onnx_jumprelu.graphs.tensor_types import FLOAT_TYPES
 
@@ -18,7 +19,6 @@ QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 RECTIFYING = frozenset({"Relu", "LeakyRelu", "Max", "Clip"})
 KEEPING = RECTIFYING | QUANTIZING | {"Cast", "ReorderInput", "ReorderOutput"}
 KEEPING_WHERE_POSITIVE = KEEPING | {"Abs"}
-CONTRIB_DOMAIN = "com.microsoft"
 KNOWN_ELSEWHERE = {
     **dict.fromkeys(QUANTIZING, CONTRIB_DOMAIN),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), "com.microsoft.nchwc"),

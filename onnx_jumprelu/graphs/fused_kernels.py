@@ -49,13 +49,18 @@ def fused_rectifier(node: NodeProto) -> FusedRectifier | None:
 def _bare(node: NodeProto) -> NodeProto:
     bare = NodeProto()
     bare.CopyFrom(node)
-    bare.op_type, bare.domain = BARE[node.op_type]
     bare.ClearField("name")
     bare.ClearField("doc_string")
-    for index in reversed(range(len(bare.attribute))):
-        if bare.attribute[index].name.startswith(ACTIVATION):
-            del bare.attribute[index]
+    take_activation_out(bare, *BARE[node.op_type])
     return bare
+
+
+def take_activation_out(node: NodeProto, op_type: str, domain: str) -> None:
+    """Make a fused kernel another operator without an activation. Changes the node."""
+    node.op_type, node.domain = op_type, domain
+    for index in reversed(range(len(node.attribute))):
+        if node.attribute[index].name.startswith(ACTIVATION):
+            del node.attribute[index]
 
 
 def is_without_activation(node: NodeProto, original: NodeProto) -> bool:

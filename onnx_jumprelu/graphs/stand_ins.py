@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from onnx_jumprelu.graphs.fused_kernels import CONTRIB_DOMAIN, take_activation_out
 from onnx_jumprelu.graphs.scopes import function_key, walk_scopes
 
 ANY_SHAPE = "onnx_jumprelu/any_shape"
@@ -51,21 +52,14 @@ def stand_in_for_contrib_operators(model: ModelProto) -> None:
     functions = {function_key(function) for function in model.functions}
     for scope in walk_scopes(model):
         for node in (node for node in scope.nodes if function_key(node) not in functions):
-            standard = WITHOUT_ACTIVATION.get(node.op_type) if node.domain == "com.microsoft" else None
+            standard = WITHOUT_ACTIVATION.get(node.op_type) if node.domain == CONTRIB_DOMAIN else None
             source = TYPE_OF_INPUT.get((node.domain, node.op_type), len(node.input))
             if standard is not None:
-                _take_activation_out(node, standard)
+                take_activation_out(node, standard, "")
+                del node.input[N_INPUTS:]
             elif source < len(node.input) and node.output:
                 inputs = [node.input[source], ANY_SHAPE]
                 node.CopyFrom(NodeProto(op_type="Reshape", name=node.name, input=inputs, output=node.output[:1]))
                 needs_shape = True
     if needs_shape:
         model.graph.input.append(helper.make_tensor_value_info(ANY_SHAPE, TensorProto.INT64, [None]))
-
-
-def _take_activation_out(node: NodeProto, standard: str) -> None:
-    node.op_type, node.domain = standard, ""
-    del node.input[N_INPUTS:]
-    for index in reversed(range(len(node.attribute))):
-        if node.attribute[index].name.startswith("activation"):
-            del node.attribute[index]
