@@ -69,3 +69,10 @@ def test_every_step_works_and_the_file_keeps_its_order() -> None:
         assert revert_model(patched).SerializeToString() == model.SerializeToString()
         _, gradient = OnnxClassifier(patched).loss_and_grad(x, np.asarray([0, 1]), "logit")
         np.testing.assert_array_equal(gradient, [[0, 0], [4, 8]])
+
+
+def test_types_are_those_of_sorted_nodes() -> None:
+    """Nothing declares the type of the rectifier, whose input is made further down."""
+    model = shuffled(IN_ORDER.replace("y = Relu(b)", "r = Relu(b) y = Neg(r)"), [3, 2, 1, 0])
+    (site,) = find_activations(model)
+    assert (site.tensor, site.dtype, site.shape) == ("r", "float32", ("N", 2))

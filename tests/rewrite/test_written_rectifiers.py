@@ -17,7 +17,7 @@ def written(nodes: str, shape: str = "N, 3", opset: int = 17) -> ModelProto:
     return parse(
         f"""<ir_version: 8, opset_import: ["" : {opset}]>
         net (float[{shape}] x) => (float[{shape}] y)
-        <float zero = {{0.0}}, float half = {{0.5}}, float two = {{2.0}}, float six = {{6.0}},
+        <float zero = {{0.0}}, float half = {{0.5}}, float two = {{2.0}}, float six = {{6.0}}, float ten = {{10.0}},
          float[1] one_zero = {{0.0}}, float[1,1,1] zero_3d = {{0.0}}, int64[2] rows5 = {{5, 1}},
          double wide = {{0.0}}, int64[2] target = {{1, 3}}, int64[1] first = {{0}}>
         {{ {nodes} }}"""
@@ -101,6 +101,7 @@ CAPS = {
     "Clip, Min": "h = Clip(x, zero) y = Min(h, six)",
     "Relu, Identity, Clip": "h = Relu(x) i = Identity(h) y = Clip(i, zero, six)",
     "Relu, Min, Clip": "h = Relu(x) m = Min(h, six) y = Clip(m, zero, six)",
+    "Relu, Min, a wider Min": "h = Relu(x) m = Min(h, six) y = Min(m, ten)",
     "Relu, Clip to 0, Min": "h = Relu(x) m = Clip(h, zero) y = Min(m, six)",
     "Max of several zeros, Min": "h = Max(x, zero, one_zero) y = Min(h, six)",
 }

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_jumprelu import DataError, OptionError, Recipe, calibrate, patch_model
+from onnx_jumprelu import DataError, OptionError, PatchError, Recipe, calibrate, patch_model
 from onnx_jumprelu.activation.definition import activate
 from onnx_jumprelu.activation.parameters import Parameters
 from onnx_jumprelu.arrays import Floats
@@ -75,3 +75,8 @@ def test_what_cannot_be_calibrated() -> None:
         calibrate(parse(NETWORK), Data(np.zeros((4, 2), np.float32)), 0.2)
     with pytest.raises(DataError, match="no activation site whose pre-activations can be seen"):
         calibrate(parse(INSIDE_A_FUNCTION), Data(np.zeros((4, 4), np.float32)), 0.2)
+
+
+def test_a_patched_model_is_refused() -> None:
+    with pytest.raises(PatchError, match="is patched already"):
+        calibrate(patch_model(parse(NETWORK), 0.5).model, Data(inputs()), 0.2)
